@@ -32,9 +32,8 @@ from freehold.wiring.services import Services
 
 _MAX_PAGE = 500
 _MAX_UPLOAD_BYTES = 2_000_000_000
-# On each route, not on its controller, whose guards would hold for OPTIONS too.
+# On each route, not on the controller: its guards would apply to OPTIONS too.
 _ADMIN = [require_admin]
-# What changes a tenant, or steers a rollout.
 _STEERS: dict[str, Any] = {"opt": facts(NotFound, Conflict), "status_code": HTTP_200_OK, "guards": _ADMIN}
 _CHANGES: dict[str, Any] = {**_STEERS, "opt": facts(NotFound, Conflict, DatabaseDeleted)}
 
@@ -45,20 +44,20 @@ Accept = Annotated[bool, QueryParameter(description="Also if tables differ from 
 
 
 class TenantPage(Struct, frozen=True, kw_only=True):
-    """In order of `tenant_id`. `after` is what to ask for next, null after the last page."""
+    """In order of `tenant_id`. Pass `after` to get the next page; it is null on the last one."""
 
     tenants: list[Tenant]
     after: str | None
 
 
 class SuspendRequest(Struct, frozen=True):
-    """Why; its user reads it, in the refusal of `GET /databases/user` and where the database itself answers."""
+    """The reason, which the user sees when `GET /databases/user` or the database itself refuses."""
 
     reason: Annotated[str, Meta(max_length=500)] = ""
 
 
 class RestoredTenant(Struct, frozen=True, kw_only=True):
-    """What a restore made. `changed` names tables that were not as the migrations made them."""
+    """The result of a restore. `changed` names the tables that differ from what the migrations create."""
 
     tenant: Tenant
     copied: Copied
@@ -66,7 +65,7 @@ class RestoredTenant(Struct, frozen=True, kw_only=True):
 
 
 class TenantsController(Controller):
-    """A tenant is named by its id, its user's id or e-mail address, or its database's name."""
+    """A tenant is identified by its id, its user's id or e-mail address, or its database's name."""
 
     path = "/admin/tenants"
     tags = ("admin",)
@@ -75,40 +74,40 @@ class TenantsController(Controller):
     async def list_tenants(
         self, listing: NamedDependency[TenantListing], *, in_state: State = None, after: After = "", limit: Limit = 100
     ) -> TenantPage:
-        """Tenants in order of their id, page by page: each page costs the same, however many there are."""
+        """List tenants by id, page by page. Every page costs the same, however many tenants there are."""
         found = list(await listing.store.page(after=after, limit=limit, state=in_state))
         return TenantPage(tenants=found, after=found[-1].tenant_id if len(found) == limit else None)
 
     @get("/counts", operation_id="count_tenants", guards=_ADMIN)
     async def count_tenants(self, listing: NamedDependency[TenantListing]) -> dict[str, int]:
-        """How many tenants are in each state."""
+        """Count the tenants in each state."""
         return {state.value: count for state, count in (await listing.counts()).items()}
 
     @get("/{reference:str}", operation_id="show_tenant", opt=facts(NotFound), guards=_ADMIN)
     async def show_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
-        """One tenant."""
+        """Return one tenant."""
         return await lifecycle.find(reference)
 
     @post("/{reference:str}/suspend", operation_id="suspend_tenant", **_CHANGES)
     async def suspend_tenant(
         self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str], data: JSONBody[SuspendRequest]
     ) -> Tenant:
-        """Have all reads and writes refused by the database's own engine."""
+        """Suspend a tenant: its database's own engine refuses all reads and writes."""
         return await lifecycle.suspend(reference, data.reason)
 
     @post("/{reference:str}/resume", operation_id="resume_tenant", **_CHANGES)
     async def resume_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
-        """End the suspension, and bring the database to the newest version."""
+        """End the suspension, and migrate the database to the newest version."""
         return await lifecycle.resume(reference)
 
     @post("/{reference:str}/migrate", operation_id="migrate_tenant", **_CHANGES)
     async def migrate_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
-        """Bring the database to the newest published version."""
+        """Migrate the database to the newest published version."""
         return await lifecycle.migrate(reference)
 
     @post("/{reference:str}/create", operation_id="create_tenant", **_STEERS)
     async def create_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
-        """Have a new, empty database made for a user who has none (any more); `provisioning` until it is there."""
+        """Create a new, empty database for a user who has none; it is `provisioning` until it exists."""
         return await lifecycle.create(reference)
 
     @post(
@@ -118,7 +117,7 @@ class TenantsController(Controller):
         guards=_ADMIN,
     )
     async def fork_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
-        """Copy the database as it is now, as a tenant of no user."""
+        """Copy the database as it is now into a new tenant that belongs to no user."""
         return await lifecycle.fork(reference)
 
     @get(
@@ -129,7 +128,7 @@ class TenantsController(Controller):
         guards=_ADMIN,
     )
     async def export_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> File:
-        """The database as it is at one point in time, as a SQLite file."""
+        """Download the database as it is at one point in time, as a SQLite file."""
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="freehold-"))
         try:
             tenant, _ = await lifecycle.export(reference, folder / "export.db")
@@ -155,9 +154,9 @@ class TenantsController(Controller):
         *,
         accept_changes: Accept = False,
     ) -> RestoredTenant:
-        """Give the tenant a new database with the content of the SQLite file that is the body.
+        """Give the tenant a new database with the content of the SQLite file in the body.
 
-        Also a tenant whose database was deleted, as long as its user is there.
+        This also works after the database was deleted, as long as its user exists.
         """
         await lifecycle.find(reference)
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="freehold-"))
@@ -170,7 +169,7 @@ class TenantsController(Controller):
 
     @delete("/{reference:str}", operation_id="delete_tenant", **_CHANGES)
     async def delete_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Response[Tenant]:
-        """Delete the database with all its data; 202 while the provider has not confirmed that it is gone."""
+        """Delete the database with all its data; 202 until the provider has confirmed that it is gone."""
         await lifecycle.delete(reference)
         tenant = await lifecycle.find(reference)
         is_gone = tenant.state is TenantState.DELETED
@@ -187,40 +186,40 @@ async def _receive(request: Asked, path: Path) -> None:
             await asyncio.to_thread(file.write, part)
 
 
-# Made by us, and partly of types that no message could have: there is nothing to validate.
+# Injected by us, and partly of types that cannot be decoded: there is nothing to validate.
 Made = SkipValidation[Services]
 Newest = Annotated[int, QueryParameter(ge=1, le=100, description="At most this many.")]
 
 
 class RolloutsController(Controller):
-    """How rollouts stand, and steering. `freehold rollout` starts them and carries them out."""
+    """Progress and control of rollouts; `freehold rollout` starts and runs them."""
 
     path = "/admin/rollouts"
     tags = ("admin",)
 
     @get(operation_id="list_rollouts", guards=_ADMIN)
     async def list_rollouts(self, services: NamedDependency[Made], limit: Newest = 20) -> list[Rollout]:
-        """The newest rollouts, newest first."""
+        """List the newest rollouts, newest first."""
         return list(await services.rollouts.store.newest(limit))
 
     @get("/{rollout_id:str}", operation_id="show_rollout", opt=facts(NotFound), guards=_ADMIN)
     async def show(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Progress:
-        """How far a rollout is, with failures grouped by cause."""
+        """Return the progress of a rollout, with failures grouped by cause."""
         return await services.rollouts.progress(rollout_id)
 
     @post("/{rollout_id:str}/pause", operation_id="pause_rollout", **_STEERS)
     async def pause(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
-        """Have it start no further tenants; those in progress finish."""
+        """Pause a rollout: no further tenants are started; those in progress finish."""
         return await services.rollouts.pause(rollout_id, "paused by an administrator")
 
     @post("/{rollout_id:str}/resume", operation_id="resume_rollout", **_STEERS)
     async def resume(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
-        """Let it run again; a `freehold rollout work` carries it out."""
+        """Resume a rollout; a `freehold rollout work` process runs it."""
         return await services.rollouts.resume(rollout_id)
 
     @post("/{rollout_id:str}/abort", operation_id="abort_rollout", **_STEERS)
     async def abort(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
-        """End it where it is."""
+        """Abort a rollout where it stands: no migrated tenant is rolled back."""
         return await services.rollouts.abort(rollout_id, "aborted by an administrator")
 
 
@@ -228,7 +227,7 @@ Days = Annotated[int, QueryParameter(ge=1, le=180, description="Count devices se
 
 
 class CensusController(Controller):
-    """What contract migrations wait for."""
+    """The versions in use, which contract migrations wait for."""
 
     path = "/admin/registry"
     tags = ("admin",)
@@ -237,7 +236,7 @@ class CensusController(Controller):
     async def census(
         self, registry: NamedDependency[Registry], reports: NamedDependency[ClientVersions], days: Days = LIVE_DAYS
     ) -> Census:
-        """Users, and devices without one, by the app and schema version that they told; tenants by state."""
+        """Count users, and devices without a user, by the app and schema version they reported; tenants by state."""
         return await reports.census((await registry.snapshot()).version, days)
 
 
@@ -264,14 +263,14 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
 
 
 class AuditPage(Struct, frozen=True, kw_only=True):
-    """Newest first. `before` is what to ask for next, null after the last page."""
+    """Newest first. Pass `before` to get the next page; it is null on the last one."""
 
     entries: list[AuditEntry]
     before: int | None
 
 
 class AuditController(Controller):
-    """Reading only: entries come from what is done, and nothing takes them away."""
+    """Read-only: the trail is append-only."""
 
     path = "/admin/audit"
     tags = ("admin",)
@@ -289,7 +288,7 @@ class AuditController(Controller):
         since: Since = None,
         until: Until = None,
     ) -> AuditPage:
-        """Entries of the audit trail, newest first."""
+        """List entries of the audit trail, newest first."""
         matching = Filter(action=action, actor=actor, target=target, since=moment(since), until=moment(until))
         found = await audit.newest(before=before, limit=limit, matching=matching)
         return AuditPage(

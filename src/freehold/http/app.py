@@ -43,7 +43,7 @@ _MAX_BODY_BYTES = 2 * 1024 * 1024
 
 
 def create_app(services: Services, gateway: Gateway | None = None, counts: RequestCounts | None = None) -> Litestar:
-    """All routes on one Litestar application; the provisioner runs while it does."""
+    """All routes on one Litestar application, which also runs the background work."""
 
     @contextlib.asynccontextmanager
     async def background(_app: Litestar) -> AsyncIterator[None]:
@@ -109,7 +109,7 @@ async def _work(services: Services) -> None:
 
 
 def create_asgi(services: Services, room: BodyRoom | None = None) -> ASGIApp:
-    """What a server runs: the application with limits, CORS, the request log and reading out around it."""
+    """The application as a server runs it: with rate limits, limits on bodies, CORS and the request log around it."""
     gateway = _gateway(services)
     counts = RequestCounts()
     sign_in = SignInEndpoints(_edge(services), services.jwts, services.api_keys, services.guests)
@@ -126,13 +126,13 @@ def create_asgi(services: Services, room: BodyRoom | None = None) -> ASGIApp:
 
 
 def create_room(settings: Settings) -> BodyRoom:
-    """Memory for large bodies. A quarter of it for each client address."""
+    """The memory for large bodies; each client address may use a quarter of it."""
     total_bytes = settings.request_memory_mb * 1_000_000
     return BodyRoom(total_bytes, total_bytes // 4)
 
 
 def create_connections(settings: Settings, room: BodyRoom, most: int) -> type[Connection]:
-    """What a server makes of each connection; it has files for `most`."""
+    """The protocol class for a server that can open `most` connections."""
     limits = ConnectionLimits(
         connections=min(settings.max_connections, most),
         connections_each=min(settings.max_connections_each, most),

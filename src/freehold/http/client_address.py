@@ -1,4 +1,4 @@
-"""Where a request comes from, as far as it can be believed."""
+"""The address that a request comes from, as far as it can be trusted."""
 
 import re
 from collections.abc import Iterable
@@ -18,17 +18,17 @@ _LONGEST = len("[0000:0000:0000:0000:0000:0000:255.255.255.255%123456789012345]:
 
 
 class ClientAddresses:
-    """Reads `X-Forwarded-For`, but only what proxies of our own have written into it."""
+    """Reads `X-Forwarded-For`, but only what our own proxies wrote."""
 
     def __init__(self, trusted_proxies: Iterable[str]) -> None:
-        """Addresses or networks (`10.0.0.0/8`), as the settings have checked them."""
+        """Take addresses or networks (`10.0.0.0/8`) that the settings have validated."""
         self._networks = [_network(text) for text in trusted_proxies]
 
     def of(self, scope: Scope) -> str:
-        """The client's address in its normal form, `""` when no proxy of ours has told it.
+        """The client's address in normal form; `""` if no proxy of ours reported it.
 
-        Read from the right, all lines of the header as one: what stands left of the first stranger was written by
-        that stranger, and what stands left of something that is no address by nobody knows whom.
+        All lines of the header count as one list, read from the right. What is left of the first address that is not
+        ours was written by that client; what is left of something that is not an address cannot be attributed at all.
         """
         if not self._networks:
             return ""
@@ -44,18 +44,15 @@ class ClientAddresses:
         return ""
 
     def seen(self, scope: Scope) -> str:
-        """The client's address, else that of whoever connected to us; in its normal form."""
+        """The client's address, else the peer's, in normal form."""
         return self.of(scope) or _normal(_peer(scope))
 
     def accountable(self, scope: Scope) -> str:
-        """Whose doing the request counts as: the client's address, else that of whoever connected to us.
-
-        Of IPv6 addresses the first 64 bits, for anyone has as many of the rest as they like.
-        """
+        """The client's address, else the peer's, as limits count it: of IPv6 the /64, all of which anyone has."""
         return network_of(self.of(scope) or _peer(scope))
 
     def is_proxy(self, host: str) -> bool:
-        """Whether a connection from there may carry anyone's requests."""
+        """Whether this host is one of our proxies, whose connections carry anyone's requests."""
         return bool(self._networks) and self._is_ours(_parse(host))
 
     def _is_ours(self, address: Address | None) -> bool:
@@ -64,7 +61,7 @@ class ClientAddresses:
 
 @lru_cache(4096)
 def network_of(host: str) -> str:
-    """What addresses are counted by: itself for IPv4, also where it is written as IPv6; the /64 for IPv6."""
+    """What an address is counted by: IPv4 (also IPv4-mapped IPv6) by itself, IPv6 by its /64."""
     address = _parse(host)
     if isinstance(address, IPv6Address):
         return str(IPv6Address(int(address) >> 64 << 64))
@@ -86,7 +83,7 @@ def _peer(scope: Scope) -> str:
 
 
 def _hops(scope: Scope) -> Iterable[str]:
-    """From the nearest to the farthest. Empty elements of a list say nothing (RFC 9110, 5.6.1)."""
+    """The hops from nearest to farthest. Empty list elements do not count (RFC 9110, 5.6.1)."""
     lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     hops = b",".join(lines).decode("latin-1").rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
     return (hop for hop in reversed(hops) if hop.strip(_BLANKS))
@@ -96,8 +93,7 @@ def _hops(scope: Scope) -> Iterable[str]:
 def _parse(text: str) -> Address | None:
     """The address in `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:5`.
 
-    An IPv4 address that is written as IPv6 is one of IPv4. A zone (`fe80::1%eth0`) only says by which of its own
-    interfaces a proxy was reached.
+    IPv4-mapped IPv6 becomes IPv4. A zone (`fe80::1%eth0`) is dropped: it only names one of a proxy's own interfaces.
     """
     text = text.strip(_BLANKS)
     if len(text) > _LONGEST:

@@ -1,4 +1,4 @@
-"""What the framework or a connection refuses before any of our code has the request, and what it says of our bugs."""
+"""Errors that the framework or a connection finds before our code runs, and the one for our own bugs."""
 
 from freehold.errors import BetterAuth, FreeholdError, InvalidInput
 

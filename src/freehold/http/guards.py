@@ -1,4 +1,4 @@
-"""The caller, outside `/api/auth`: a dependency for handlers and a guard for administrators' routes."""
+"""The caller outside `/api/auth`: dependencies for handlers, and a guard for administrators' routes."""
 
 from typing import Any
 
@@ -25,16 +25,16 @@ async def provide_signed_in(
     """The dependency `signed_in`: the user and session behind a cookie, a bearer token or an access token.
 
     Raises:
-        Unauthenticated: neither, or one that is not valid (any more).
-        Forbidden: a cookie, sent to change something by a page that is not ours.
-        RateLimited: too many requests of this user.
+        Unauthenticated: there is none, or it is not, or no longer, valid.
+        Forbidden: a cookie, sent to change something by a page that is not trusted.
+        RateLimited: too many requests by this user.
         CentralUnavailable: the central database does not answer.
     """
     return await _signed_in(request.scope, auth, pairs)
 
 
 class DatabaseCaller(Struct, frozen=True, kw_only=True):
-    """The caller who asks for their database: with a session, or with an API key, which says whether it may write."""
+    """The caller of a database route, by session or API key; the key's scopes decide whether it may write."""
 
     user_id: str
     reference: str
@@ -44,7 +44,7 @@ class DatabaseCaller(Struct, frozen=True, kw_only=True):
 async def provide_database_caller(
     request: Asked, auth: NamedDependency[Auth], pairs: NamedDependency[TokenPairs], api_keys: NamedDependency[ApiKeys]
 ) -> DatabaseCaller:
-    """The dependency `database_caller`. With an API key in the request nothing else counts.
+    """The dependency `database_caller`. If the request has an API key, nothing else counts.
 
     Raises:
         Forbidden: the key has no scope for databases.
@@ -63,10 +63,10 @@ async def provide_database_caller(
 
 
 async def key_holder(scope: Scope, api_keys: ApiKeys, api_key: str) -> KeyHolder:
-    """The holder of this API key; whether it may do what is asked is for the caller to check.
+    """The holder of this API key; the caller checks its scopes.
 
     Raises:
-        Unauthenticated: the key is not valid (any more).
+        Unauthenticated: the key is not, or no longer, valid.
         RateLimited: the key, or its user, is used too often.
         CentralUnavailable: the central database does not answer.
     """
@@ -76,12 +76,12 @@ async def key_holder(scope: Scope, api_keys: ApiKeys, api_key: str) -> KeyHolder
 
 
 async def require_admin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard: only administrators get past.
+    """Guard that admits administrators only.
 
     Raises:
         Unauthenticated: not signed in.
         Forbidden: signed in without the role `admin`.
-        RateLimited: too many requests of this user.
+        RateLimited: too many requests by this user.
     """
     dependencies = handler.resolve_dependencies()
     auth: Auth = await dependencies["auth"]()
@@ -102,11 +102,11 @@ async def _by_session(scope: Scope, auth: Auth) -> SignedIn:
     presented = presented_by(scope, auth.cookies, takes_form_cookie=True)
     if presented is None:
         raise Unauthenticated("sign in first: send the session cookie, or its token as `Authorization: Bearer`")
-    # A cookie is sent by the browser whoever asks it to; a bearer token only by whoever knows it.
+    # A browser sends a cookie on behalf of any page; a bearer token is sent only by someone who knows it.
     from_cookie = presented.via == "cookie"
     if from_cookie and scope.get("method") not in SAFE_METHODS and origin_fault(scope, auth.origins):
         raise Forbidden("requests with a cookie must come from a page of a trusted origin")
-    # Only get-session renews a cookie, so it alone may decide that the session behind one lives on.
+    # Only get-session renews a cookie, so only it may extend the session behind one.
     found = await auth.sessions.current(presented.token, extend=not from_cookie)
     if found is None:
         raise Unauthenticated("this session has ended; sign in again")

@@ -10,7 +10,7 @@ from freehold.auth.outgoing_email import Language
 from freehold.auth.sessions.cookies import Presented, SessionCookies
 
 Asked = Request[Any, Any, Any]
-"""A request; what the framework would keep of its user and its state is not used here."""
+"""A request; the framework's types for its user, token and state are not used."""
 
 API_KEY_HEADER = b"x-api-key"
 
@@ -28,7 +28,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def presented_by(scope: Scope, cookies: SessionCookies, *, takes_form_cookie: bool = False) -> Presented | None:
-    """The session token that the request carries; with `takes_form_cookie`, `session_id` will do as well."""
+    """The session token that the request carries; `takes_form_cookie` accepts `session_id` as well."""
     authorization, sent = _credentials(scope)
     if authorization is None and sent is None:
         return None
@@ -55,14 +55,14 @@ def _credentials(scope: Scope) -> tuple[str | None, str | None]:
 
 
 def access_token_of(scope: Scope) -> str | None:
-    """The bearer token that the request carries, if it has the form of a JWT; a session's token never has."""
+    """The bearer token that the request carries, if it has the form of a JWT, which a session's token never has."""
     scheme, _, text = (header(scope, b"authorization") or "").strip().partition(" ")
     text = text.strip()
     return text if scheme.lower() == "bearer" and text.count(".") == 2 else None
 
 
 def language_of(scope: Scope) -> Language:
-    """Which of the languages that we write in the reader likes best; English if none, or if that cannot be read.
+    """The language we write in that the reader prefers; English if there is none or the header is malformed.
 
     Source: RFC 9110, section 12.5.4.
     """
@@ -73,7 +73,7 @@ def language_of(scope: Scope) -> Language:
         if found is None:
             continue
         weight = float(found[2] or 1)
-        # Of two that weigh the same the first counts. `*` is whatever we like: English.
+        # The first of equal weight wins. `*` leaves the choice to us: English.
         language = "en" if found[1] == "*" else found[1].lower()
         if language in _LANGUAGES and weight > best_weight:
             best, best_weight = _LANGUAGES[language], weight

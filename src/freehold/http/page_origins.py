@@ -1,6 +1,6 @@
-"""Pages that call from where it cannot work: reported in the log, and in the answers that fail.
+"""Explains in the log, and in error responses, why calls from a page do not work.
 
-A developer sees a 403 or a 401 in the browser, and nothing there says what the service would need.
+Without this, a developer sees a 401 or 403 in the browser and nothing about the setting that is missing.
 """
 
 import time
@@ -15,7 +15,7 @@ from freehold.lru import Lru
 
 log = get_logger()
 
-# One line for each origin in that time, and ten a minute in all: made-up origins do not fill the log.
+# One line per origin in that time, and ten a minute in all: made-up origins must not fill the log.
 _AGAIN_S = 600.0
 _LINES, _LINES_S = 10, 60.0
 _REMEMBERED = 200
@@ -24,9 +24,9 @@ _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def hint_for_cookies(scope: Scope) -> str | None:
-    """Why a browser keeps no cookie of this service for the page that calls; None if it does, as far as can be seen.
+    """Why a browser keeps none of our cookies for the calling page; None if it seems to keep them.
 
-    Our cookies are `SameSite=Lax`: a page of another site neither gets nor sends them. Source: RFC 6265bis, 5.2.
+    Our cookies are `SameSite=Lax`: pages of other sites neither get nor send them. Source: RFC 6265bis, 5.2.
     """
     origin = header(scope, b"origin")
     if origin is None or origin == "null":
@@ -52,7 +52,7 @@ def hint_for_cookies(scope: Scope) -> str | None:
 
 
 def hint_for_origin(origin: str) -> str | None:
-    """What to say of an origin on this very machine that is not trusted: only a developer has one."""
+    """The hint about an untrusted origin on this machine, which only a developer has; None for others."""
     return f"{origin[:_SHOWN]} is not in TRUSTED_ORIGINS" if _host(origin) in _THIS_MACHINE else None
 
 
@@ -65,7 +65,7 @@ def hint_for_refusal(scope: Scope) -> str | None:
 
 
 class PageOrigins:
-    """Tells an operator of pages that call in vain, now and then."""
+    """Warns operators of pages whose calls do not work, at a limited rate."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -73,7 +73,7 @@ class PageOrigins:
         self._since, self._lines = clock(), 0
 
     def not_trusted(self, scope: Scope, origin: str) -> None:
-        """A page of this origin is not let in, nor may it read an answer."""
+        """Warn that pages of this origin are refused and cannot read responses."""
         if not self._may_tell("origin.not_trusted", origin):
             return
         if origin == "null":
@@ -85,7 +85,7 @@ class PageOrigins:
         log.warning("origin.not_trusted", origin=origin[:_SHOWN], hint=hint)
 
     def cookie_set(self, scope: Scope, origin: str) -> None:
-        """A page that may call got a cookie."""
+        """Warn if a trusted page was sent a cookie that its browser does not keep."""
         hint = hint_for_cookies(scope)
         if hint is not None and self._may_tell("cookie.not_kept", origin):
             log.warning("cookie.not_kept", origin=origin[:_SHOWN], hint=hint)

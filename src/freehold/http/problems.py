@@ -1,4 +1,4 @@
-"""Every error outside `/api/auth` as RFC 9457 problem details. The only file that knows our errors and HTTP both."""
+"""Errors outside `/api/auth` as RFC 9457 problem details. The only file that knows both our errors and HTTP."""
 
 import re
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def status_of(error: FreeholdError | type[FreeholdError]) -> int:
     return STATUS[error.kind]
 
 
-# What the framework, or the connection, finds before our code runs.
+# Codes for what the framework or the connection finds before our code runs.
 FRAMEWORK_CODES: dict[int, str] = {
     **{
         status_of(kind): kind.code
@@ -78,16 +78,16 @@ FRAMEWORK_CODES: dict[int, str] = {
     431: TooLarge.code,
 }
 
-# The framework's own are the bare titles.
+# The framework's own details are bare titles.
 _DETAILS: dict[int, str] = {
     404: "there is nothing at this path; /schema lists what there is",
     405: "method not allowed for this path",
 }
-# What the framework says when the client leaves before its body is whole; it takes that for a fault of ours.
+# The framework's message if the client disconnects before its body is complete; it counts that as a server error.
 CLIENT_LEFT = "client disconnected prematurely"
 
 RETRY_AFTER_S = 2
-# How the decoder begins, when what it got is none of those that there are.
+# The start of the decoder's message for a value that is not among the choices.
 _NOT_A_CHOICE = "Invalid enum value "
 
 
@@ -111,7 +111,7 @@ def problem(
 
 
 def from_domain(request: Asked, error: FreeholdError) -> Response[bytes]:
-    """Our errors: what happened and what to do, never a cause."""
+    """The response to one of our errors: what happened and what to do, never the cause."""
     status = status_of(error)
     headers: dict[str, str] = {}
     if status == 503:
@@ -134,7 +134,7 @@ def from_domain(request: Asked, error: FreeholdError) -> Response[bytes]:
 
 
 def from_framework(request: Asked, error: HTTPException) -> Response[bytes]:
-    """What Litestar found wrong with a request before it reached us."""
+    """The response to what Litestar found wrong with a request."""
     status = error.status_code
     if error.detail == CLIENT_LEFT:
         return problem(request, 400, "invalid_input", "the connection ended before the body did")
@@ -160,21 +160,21 @@ def _fault(request: Asked, fault: dict[str, Any]) -> str:
 
 
 def from_recursion(request: Asked, error: RecursionError) -> Response[bytes]:
-    """JSON that is nested deeper than the decoder goes is the sender's fault; any other recursion is ours."""
+    """JSON nested too deeply for the decoder is the sender's fault; any other recursion is ours."""
     if "deserializing" not in str(error):
         return from_bug(request, error)
     return problem(request, 400, "invalid_input", "the body is nested too deeply")
 
 
 def from_bad_utf8(request: Asked, error: UnicodeDecodeError) -> Response[bytes]:
-    """Text in a JSON body that is not UTF-8: the decoder has no error of its own for it."""
+    """A JSON body that is not UTF-8, for which the decoder has no error of its own; any other bad UTF-8 is a bug."""
     if not any(frame.f_code.co_name == "decode_json" for frame, _ in walk_tb(error.__traceback__)):
         return from_bug(request, error)
     return problem(request, 400, "invalid_input", "the body is not valid UTF-8")
 
 
 def from_bug(request: Asked, error: Exception) -> Response[bytes]:
-    """Anything unexpected: logged whole, answered with the request's id only."""
+    """Anything unexpected: logged in full; the response has only the request's id."""
     log.error("request.failed", path=request.url.path, exc_info=error)
     return problem(request, 500, OurFault.code, OurFault.message)
 
@@ -188,23 +188,20 @@ EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {
 }
 
 
-# What a request may choose from, where it chose something else: the decoder names only what it got.
+# The choices for a value that is not among them: the decoder's message has only the value.
 
 _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")
 _MAX_STEPS = 20
 
 
 def name_of(handler: BaseRouteHandler, key: str) -> str:
-    """The name under which clients send this parameter of the handler."""
+    """The name by which clients send this parameter of the handler."""
     field = handler.signature_model._fields.get(key)
     return getattr(field and field.kwarg_definition, "name", None) or key
 
 
 def choices_at(handler: BaseRouteHandler, key: str, source: str) -> Sequence[str]:
-    """What may stand at this place of a request: a parameter, or a path such as `filters[1].operator` in the body.
-
-    Empty if it is no choice.
-    """
+    """The choices for a parameter, or for a path such as `filters[1].operator` in the body; empty if there are none."""
     fields = handler.signature_model._fields
     steps = _STEP.findall(key)[:_MAX_STEPS]
     parameter = "data" if source == "body" else steps.pop(0) if steps else ""

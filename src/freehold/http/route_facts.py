@@ -1,4 +1,4 @@
-"""What a route says of itself in its `opt`, for the API description: what the framework cannot see."""
+"""Facts in a route's `opt`, for the API description, that the framework cannot see."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -10,16 +10,16 @@ from freehold.errors import FreeholdError
 Caller = Literal["anyone", "session", "maybe session", "admin", "access token", "form session", "metrics token"]
 
 CALLER = "caller"
-"""Who may call a route whose own code asks for it, where no guard and no dependency does."""
+"""Who may call a route that checks this in its own code, not by a guard or dependency."""
 
 REFUSES = "refuses"
-"""With which of our errors, or statuses, a route may answer besides those that all routes like it may."""
+"""Errors, or statuses, that a route may return besides those that all similar routes may."""
 
 ALONE = "alone"
-"""A route that asks no other part of the service, so that it answers when those do not."""
+"""Whether a route depends on no other part of the service, so that it answers when those do not."""
 
 BARE = "bare"
-"""Statuses that a route answers without a body, as better-auth does here and there."""
+"""Statuses that a route returns without a body, as some of better-auth's do."""
 
 
 def facts(
@@ -28,16 +28,16 @@ def facts(
     is_alone: bool = False,
     bare: tuple[int, ...] = (),
 ) -> dict[str, Any]:
-    """The `opt` of a route that says so."""
+    """The `opt` of a route with these facts."""
     return {CALLER: caller, REFUSES: refuses, ALONE: is_alone, BARE: bare}
 
 
 def refused_by(opt: dict[str, Any]) -> Iterable[type[FreeholdError] | int]:
-    """What the route with this `opt` refuses by."""
+    """The errors and statuses that a route's `opt` declares."""
     found: Iterable[type[FreeholdError] | int] = opt.get(REFUSES, ())
     return found
 
 
 def answers(content: Any, *, status: int = 200, words: str = "Done.") -> dict[int, ResponseSpec]:
-    """What a success holds, for the API description."""
+    """A successful response, for the API description."""
     return {status: ResponseSpec(content, generate_examples=False, description=words)}

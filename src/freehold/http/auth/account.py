@@ -1,4 +1,4 @@
-"""`/api/auth`: what users change of themselves, how they sign in, their sessions, and deleting themselves."""
+"""`/api/auth`: a user's own profile, sign-in methods, sessions, and deletion."""
 
 from dataclasses import dataclass
 
@@ -28,14 +28,14 @@ _MAILED = SuccessMessage(True, "Verification email sent")
 
 @dataclass(frozen=True, slots=True)
 class AccountEndpoints:
-    """`confirms_by_mail`: nobody is deleted before they have followed a link in a mail, unless by password."""
+    """`confirms_by_mail`: deletion without the password needs a link from a mail."""
 
     edge: AuthContext
     accounts: Accounts
     confirms_by_mail: bool
 
     async def update(self, request: Asked) -> AuthReply:
-        """Change `name` or `image` of whoever is signed in."""
+        """Change `name` or `image` of the signed-in user."""
         body = await self.edge.accept(request)
         values = check(body, _UPDATE_FIELDS, shapes=("record",))
         asking = await self.edge.signed_in(request.scope)
@@ -50,7 +50,7 @@ class AccountEndpoints:
     async def update_session(self, request: Asked) -> AuthReply:
         check(await self.edge.accept(request), (), shapes=("record",))
         await self.edge.signed_in(request.scope)
-        raise NothingToUpdate  # sessions have no field that is the user's to set
+        raise NothingToUpdate  # sessions have no field that users can set
 
     async def list_accounts(self, request: Asked) -> AuthReply:
         """List the signed-in user's sign-in methods."""
@@ -58,7 +58,7 @@ class AccountEndpoints:
         return json_reply(await self.accounts.list_accounts(asking))
 
     async def delete(self, request: Asked) -> AuthReply:
-        """Delete who is signed in, by `password`, by the `token` of a mail, or within a day of signing in."""
+        """Delete the signed-in user: with `password`, with the `token` from a mail, or within a day of signing in."""
         asking, values = await self.edge.asking(request, _DELETE_FIELDS)
         password, token = values.get("password"), values.get("token")
         if token:
@@ -75,7 +75,7 @@ class AccountEndpoints:
         return json_reply(_DELETED, set_cookies=self.edge.auth.cookies.clearing)
 
     async def follow_link(self, request: Asked) -> AuthReply:
-        """Where the link in the mail leads: deletes who is signed in, and goes on to `callbackURL`."""
+        """The target of the mailed link: deletes the signed-in user and redirects to `callbackURL`."""
         self.edge.accept_link(request)
         token = query_value(request.scope, "token") or ""
         return await self._delete_by_link(request, token, query_value(request.scope, "callbackURL"))
@@ -90,25 +90,25 @@ class AccountEndpoints:
         return redirect(target, set_cookies=clearing) if target else json_reply(_DELETED, set_cookies=clearing)
 
     async def list_sessions(self, request: Asked) -> AuthReply:
-        """The live sessions of whoever is signed in, and has been for less than a day."""
+        """List the signed-in user's live sessions; the sign-in must be less than a day old."""
         asking = await self.edge.signed_in(request.scope)
         return json_reply(await self.accounts.list_sessions(asking))
 
     async def revoke(self, request: Asked) -> AuthReply:
-        """End the session with this `token`, if it is one's own."""
+        """End the session with this `token`, if it is the caller's own."""
         asking, values = await self.edge.asking(request, _REVOKE_FIELDS)
         await self.accounts.end_session(asking, values["token"])
         return json_reply(Status())
 
     async def revoke_all(self, request: Asked) -> AuthReply:
-        """End all sessions of whoever is signed in, this one too, and their API keys unless `keepApiKeys`."""
+        """End all sessions of the signed-in user, including this one, and their API keys unless `keepApiKeys`."""
         keeps_keys = await self._keeps_keys(request)
         asking = await self.edge.signed_in(request.scope)
         await self.accounts.end_sessions(asking, keeps_keys=keeps_keys)
         return json_reply(Status())
 
     async def revoke_others(self, request: Asked) -> AuthReply:
-        """End all sessions of whoever is signed in but this one, and their API keys unless `keepApiKeys`."""
+        """End all sessions of the signed-in user except this one, and their API keys unless `keepApiKeys`."""
         keeps_keys = await self._keeps_keys(request)
         asking = await self.edge.signed_in(request.scope)
         await self.accounts.end_other_sessions(asking, keeps_keys=keeps_keys)

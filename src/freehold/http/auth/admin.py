@@ -1,4 +1,4 @@
-"""`/api/auth/admin`: users in the hands of administrators, as better-auth's plugin `admin` has them."""
+"""`/api/auth/admin`: how administrators manage users, as in better-auth's plugin `admin`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ _CREATE = (
 _UPDATE = (USER_ID, Field("data", "record"))
 _GET_QUERY = (Field("id"),)
 _SET_ROLE = (USER_ID,)
-_ROLE = Field("role", is_required=False)  # a text or several; read by itself
+_ROLE = Field("role", is_required=False)  # a string or a list of strings; read separately
 _USER = (USER_ID,)
 _SET_PASSWORD = (Field("newPassword", "nonempty"), USER_ID)
 _BAN = (USER_ID, Field("banReason", is_required=False), Field("banExpiresIn", "number", is_required=False))
@@ -61,7 +61,7 @@ _HAS_PERMISSION = (
 )
 
 
-# What a user who may not is answered: what it was, and the rest of the code.
+# What the caller may not do, as the message and code of `NotAllowed` put it.
 _MAY_NOT = {
     ("user", "list"): "list users",
     ("user", "get"): "get user",
@@ -100,32 +100,32 @@ class PermissionReply(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AdminEndpoints:
-    """The routes of the plugin, each under the name that its client has for it."""
+    """The plugin's routes, named as in its client."""
 
     edge: AuthContext
     admin: UserAdmin
 
     async def list_users(self, request: Asked) -> AuthReply:
-        """Users, searched, filtered, sorted, and page by page."""
+        """List users: searched, filtered, sorted, and page by page."""
         scope = request.scope
         query = user_query(scope)
         await self._admitted(scope, "user", "list")
         try:
             page = await self.admin.list(query)
-        except NoSuchField:  # better-auth answers so
+        except NoSuchField:  # as better-auth does
             return json_reply(UsersReply([], 0))
         limit = query.limit if number_in(query_value(scope, "limit")) else msgspec.UNSET
         return json_reply(UsersReply(list(page.users), page.total, limit, query.offset or msgspec.UNSET))
 
     async def get_user(self, request: Asked) -> AuthReply:
-        """The user whose `id` is asked for."""
+        """Return the user with this `id`."""
         scope = request.scope
         user_id = required_value(scope, "id")
         await self._admitted(scope, "user", "get")
         return json_reply(await self.admin.get(user_id))
 
     async def create_user(self, request: Asked) -> AuthReply:
-        """Make a user, with a password or without."""
+        """Create a user, with or without a password."""
         body = await self.edge.accept(request)
         values = read(body, *_CREATE)
         await self._admitted(request.scope, "user", "create")
@@ -144,7 +144,7 @@ class AdminEndpoints:
             raise EmailOfAnother from error
 
     async def update_user(self, request: Asked) -> AuthReply:
-        """Change what `data` says of a user."""
+        """Change a user's fields to those in `data`."""
         found, values = await self._asking(request, _UPDATE, "user", "update")
         if "password" in values["data"]:
             raise PasswordInUpdate
@@ -184,7 +184,7 @@ class AdminEndpoints:
         return json_reply(UserReply(await self.admin.unban(values["userId"])))
 
     async def list_user_sessions(self, request: Asked) -> AuthReply:
-        """A user's sessions."""
+        """List a user's sessions."""
         _, values = await self._asking(request, _USER, "session", "list")
         return json_reply(SessionsReply(list(await self.admin.sessions(values["userId"]))))
 
@@ -230,7 +230,7 @@ class AdminEndpoints:
         return json_reply(DoneReply())
 
     async def has_permission(self, request: Asked) -> AuthReply:
-        """Whether who asks may do all of `permissions`."""
+        """Whether the caller may do all of `permissions`."""
         values = read(await self.edge.accept(request), *_HAS_PERMISSION)
         wanted = values.get("permissions")
         if wanted is None:
@@ -262,7 +262,7 @@ class AdminEndpoints:
 
 
 def _doc(name: str, takes: Sequence[Field], gives: Any, refuses: Refuses = ()) -> Doc:
-    """All of these answer whoever is not signed in with a 401 without a body."""
+    """Describe an administrator's route: without a session, all of them return 401 without a body."""
     return Doc(f"admin_{name}", takes, gives, refuses, bare=(401,))
 
 

@@ -1,4 +1,4 @@
-"""Reads what administrators say about users, with the words that better-auth's own checks use."""
+"""Reads and checks administrators' requests, with the messages of better-auth's own checks."""
 
 from datetime import datetime
 from typing import Any, get_args
@@ -15,7 +15,7 @@ from freehold.http.auth.errors import BadField, BadRole
 USER_ID = Field("userId")
 
 _MAX_ROLES_CHARS = 200
-# A hundred years: what is longer is for good.
+# A hundred years; a longer ban should be permanent.
 _MAX_BAN_S = 3_155_760_000
 _TEXTS = {"name": "name", "email": "email"}
 _NULLABLE = {"image": "image", "banReason": "ban_reason"}
@@ -23,7 +23,7 @@ _BOOLEANS = {"emailVerified": "email_verified", "banned": "banned"}
 
 
 def read(body: Any, *fields: Field) -> dict[str, Any]:
-    """The fields of a body; an id may be a number, too. Raises a refusal (400)."""
+    """The fields of a body; `userId` may also be a number. Raises a refusal (400)."""
     if isinstance(body, dict) and type(body.get("userId")) in {int, float}:
         body = {**body, "userId": str(body["userId"])}
     return check(body, fields)
@@ -41,7 +41,7 @@ def role_in(value: Any) -> str:
 
 
 def ban_seconds(value: float | None) -> float | None:
-    """How long a ban lasts; 0 is for good. Raises a refusal (400)."""
+    """How many seconds a ban lasts; None, for 0 or no value, is permanent. Raises a refusal (400)."""
     if value is None or value == 0:
         return None
     if not 0 < value <= _MAX_BAN_S:
@@ -50,7 +50,7 @@ def ban_seconds(value: float | None) -> float | None:
 
 
 def edit_in(data: dict[str, Any], *, takes_names: bool = True) -> UserEdit:
-    """What `data` changes of a user; fields that users do not have are dropped. Raises a refusal (400)."""
+    """The changes of a user in `data`; unknown fields are dropped. Raises a refusal (400)."""
     values: dict[str, Any] = {}
     for wire, name in (_TEXTS if takes_names else {}).items():
         if wire in data:
@@ -69,7 +69,7 @@ def edit_in(data: dict[str, Any], *, takes_names: bool = True) -> UserEdit:
 
 
 def changes_nothing(edit: UserEdit) -> bool:
-    """Whether nothing of it is a change."""
+    """Whether the edit is empty."""
     return not msgspec.to_builtins(edit)
 
 
@@ -97,7 +97,7 @@ def _moment(value: Any) -> str | None:
         raise invalid("data.banExpires", "expected a date") from error
 
 
-# What `GET /admin/list-users` may be asked, read as better-auth reads it.
+# The query of `GET /admin/list-users`, read as better-auth reads it.
 
 _MAX_LIMIT = 1_000
 _DEFAULT_LIMIT = 100
@@ -113,7 +113,7 @@ _OTHERS = ("searchValue", "limit", "offset", "sortBy", "filterField", "filterVal
 
 
 def user_query(scope: Scope) -> UserQuery:
-    """The query of a request. Raises a refusal (400) for a word that is none of those allowed."""
+    """The query of a request. Raises a refusal (400) for a value that is not among the choices."""
     asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     last: dict[str, Any] = {name: values[-1] for name, values in asked.items()}
     faults = [
@@ -139,7 +139,7 @@ def user_query(scope: Scope) -> UserQuery:
 
 
 def number_in(text: str | None) -> int | None:
-    """A whole number above 0; anything else counts as not said."""
+    """A whole number above 0; anything else counts as absent."""
     if text is None or not text.isascii() or not text.isdecimal() or len(text) > 15:
         return None
     return int(text) or None

@@ -1,4 +1,4 @@
-"""Answers that several endpoints of `/api/auth` have."""
+"""Responses that several endpoints of `/api/auth` share."""
 
 from typing import Literal
 from urllib.parse import quote
@@ -16,7 +16,7 @@ class Success(msgspec.Struct, frozen=True):
     success: bool = True
 
 
-# The same, under the names by which clients that are generated from the API description know them.
+# The same under other names: those that clients generated from the API description use.
 class StatusReply(Status, frozen=True): ...
 
 

@@ -61,13 +61,13 @@ class ApiKeysReply(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyEndpoints:
-    """Everyone's own keys. They need a session: no key makes, changes or lists keys."""
+    """The caller's own keys. They need a session: a key cannot create, change or list keys."""
 
     edge: AuthContext
     keys: ApiKeys
 
     async def create(self, request: Asked) -> AuthReply:
-        """A new API key; its text is in this answer and never again."""
+        """Create an API key. Only this response contains its text."""
         body = _without_null(await self.edge.accept(request), "expiresIn", "remaining")
         values = check(body, _CREATE_FIELDS)
         _refuse_server_only(body)
@@ -75,7 +75,7 @@ class ApiKeyEndpoints:
             raise NobodyHoldsKeys
         signed_in = await self._signed_in(request.scope)
         if signed_in.session.impersonated_by is not None:
-            # It would outlive the hour, and nobody could tell it from the user's own.
+            # The key would outlive the impersonation and look like the user's own.
             raise Impersonated
         new = NewApiKey(
             name=values.get("name"),
@@ -85,12 +85,12 @@ class ApiKeyEndpoints:
         )
         try:
             key, text = await self.keys.create(signed_in.user_id, new, asked_by=signed_in.session_id)
-        except NotFound as error:  # the session, or the user, ended at the same time
+        except NotFound as error:  # the session or the user was deleted meanwhile
             raise NobodyHoldsKeys from error
         return json_reply(NewApiKeyReply(**msgspec.structs.asdict(key), key=text))
 
     async def list_keys(self, request: Asked) -> AuthReply:
-        """One's API keys (`limit`, `offset`, `sortBy`, `sortDirection`)."""
+        """List the caller's API keys (`limit`, `offset`, `sortBy`, `sortDirection`)."""
         scope = request.scope
         signed_in = await self.edge.signed_in(scope)
         page = _page(scope)
@@ -100,7 +100,7 @@ class ApiKeyEndpoints:
         return json_reply(ApiKeysReply(api_keys=found, total=total, limit=limit, offset=offset))
 
     async def get_key(self, request: Asked) -> AuthReply:
-        """One's API key with this `id`."""
+        """Return the caller's API key with this `id`."""
         scope = request.scope
         key_id = required_value(scope, "id")
         signed_in = await self.edge.signed_in(scope)
@@ -126,7 +126,7 @@ class ApiKeyEndpoints:
         return json_reply(await self.keys.update(signed_in.user_id, values["keyId"], changes))
 
     async def delete(self, request: Asked) -> AuthReply:
-        """The key `keyId`, and every database token made for it, is of no use from now on."""
+        """Delete the key `keyId`; database tokens issued for it stop working, too."""
         asking, values = await self.edge.asking(request, _DELETE_FIELDS)
         await self.keys.delete(asking.user_id, values["keyId"])
         return json_reply(Success())
@@ -153,7 +153,7 @@ ROUTES: tuple[Route[ApiKeyEndpoints], ...] = (
 
 
 def _without_null(body: Any, *names: str) -> Any:
-    """These members may be null, which is as good as absent."""
+    """The body without those of these members that are null, which counts as absent."""
     if not isinstance(body, dict):
         return body
     return {name: value for name, value in body.items() if value is not None or name not in names}

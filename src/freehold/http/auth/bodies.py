@@ -1,4 +1,4 @@
-"""Reads and checks the bodies of `/api/auth`, with the words that better-auth's own checks use."""
+"""Reads and checks the bodies of `/api/auth`, with the messages of better-auth's own checks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ _KINDS: dict[type, str] = {
 _PROTECTED = ("role", "banned", "banReason", "banExpires", "isAnonymous")
 
 
-# What there is when there is no body: what JavaScript calls undefined.
+# For no body at all: JavaScript's `undefined`.
 ABSENT = msgspec.UNSET
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One member of a body and what it has to be. `nullable` is a string or null; `choices` are all there are."""
+    """One member of a body and its type. `nullable` is a string or null; `choices`, if any, are the allowed values."""
 
     name: str
     kind: Literal["string", "email", "nonempty", "nullable", "boolean", "number", "record"] = "string"
@@ -69,14 +69,14 @@ class Field(msgspec.Struct, frozen=True):
 REGISTER_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
 LOGIN_FIELDS = (Field("email"), Field("password"))
 
-# Not better-auth's: whoever ends all sessions ends all API keys with them, unless they say this.
+# Not better-auth's: ending all sessions also revokes all API keys unless this is set.
 KEEPS_KEYS = Field("keepApiKeys", "boolean", is_required=False)
-# Nor this: whoever proves their address for the first time may say which password the account has from then on.
+# Not better-auth's either: the password that an account gets when its address is verified for the first time.
 CHOSEN_PASSWORD = Field("password", is_required=False)
 
 
 async def read_body(request: Asked, *, takes_forms: bool = False) -> Any:
-    """The decoded body; `ABSENT` if there is none or its type is not told.
+    """The decoded body; `ABSENT` if there is none or it has no content type.
 
     Raises:
         FreeholdError: 415 for another media type, 400 for what cannot be decoded.
@@ -95,7 +95,7 @@ async def read_body(request: Asked, *, takes_forms: bool = False) -> Any:
 
 
 def check(body: Any, fields: Iterable[Field], *, shapes: Iterable[str] = ("object",)) -> dict[str, Any]:
-    """The fields that are there; all others are dropped. `shapes` are the words for what a body must be.
+    """The known fields that are present. `shapes` are the words for the type that a body must have.
 
     Raises:
         FreeholdError: 400 with every fault.
@@ -119,9 +119,9 @@ _DESCRIBED = {"boolean": OpenAPIType.BOOLEAN, "number": OpenAPIType.NUMBER, "rec
 
 
 def documented(fields: Sequence[Field], *, is_form: bool = False) -> type[Operation]:
-    """Tells the API description what a body holds; the framework cannot see it, as we read bodies ourselves.
+    """Describe a body in the API description; the framework cannot see it, as we read bodies ourselves.
 
-    Routes that take JSON and forms are described by the one that they are for: generators stumble over two.
+    A route that takes JSON and forms is described with its main type only: generators cannot handle two.
     """
     schema = Schema(
         type=OpenAPIType.OBJECT,
@@ -139,7 +139,7 @@ def documented(fields: Sequence[Field], *, is_form: bool = False) -> type[Operat
 
 
 def documented_query(*fields: Field, headers: Sequence[Field] = ()) -> type[Operation]:
-    """The same for what is asked in a URL, and in headers."""
+    """The same for parameters in the query and in headers."""
 
     @dataclass
     class Documented(Operation):
@@ -167,7 +167,7 @@ def _described(field: Field) -> Schema:
 
 
 def refuse_protected(body: Mapping[str, Any]) -> None:
-    """Raises a refusal if the body tries to set what only an operator may."""
+    """Raise a refusal if the body sets a field that only operators may set."""
     for name in _PROTECTED:
         if body.get(name):
             raise ProtectedField(f"{name} is not allowed to be set")
@@ -190,7 +190,7 @@ def _from_form(body: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise BadRequest("Invalid form in request body") from error
     values: dict[str, Any] = dict(pairs)
-    # A form has only texts; a check box says `on`.
+    # Form values are strings; a checked box sends `on`.
     if values.get("rememberMe") in _FORM_BOOLEANS:
         values["rememberMe"] = _FORM_BOOLEANS[values["rememberMe"]]
     return values

@@ -1,4 +1,4 @@
-"""`/api/auth/email-otp/…` and signing in with a code: better-auth's plugin email-otp on the wire."""
+"""`/api/auth/email-otp/…` and signing in with a code, as in better-auth's plugin email-otp."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class CodeEndpoints:
     addresses: EmailAddresses
 
     async def send(self, request: Asked) -> AuthReply:
-        """Mail a code to `email` for what `type` says. The answer does not tell whether there is such a user."""
+        """Mail a code to `email` for the purpose `type`. The response does not reveal whether the user exists."""
         values = check(await self.edge.accept(request), _SEND_FIELDS)
         email, language, source = values["email"], language_of(request.scope), self.edge.source(request.scope)
         match values["type"]:
@@ -55,7 +55,7 @@ class CodeEndpoints:
         return json_reply(Success())
 
     async def sign_in(self, request: Asked) -> AuthReply:
-        """Start a session with the code that was mailed; makes a user (`name`, `image`) if there is none."""
+        """Start a session with the mailed code; creates a user (`name`, `image`) if there is none."""
         values = check(await self.edge.accept(request), _SIGN_IN_FIELDS)
         new = NewUser(name=values.get("name", ""), email=values["email"], password="", image=values.get("image"))
         signed_in = await self.sign_ins.sign_in(
@@ -64,11 +64,11 @@ class CodeEndpoints:
         return self.edge.session_started(signed_in, TokenUser(signed_in.session.token, signed_in.user))
 
     async def check_code(self, request: Asked) -> AuthReply:
-        """Whether the code is right; it can still be used. A wrong one counts."""
+        """Check a code without using it up. A wrong one counts as a failed attempt."""
         values = check(await self.edge.accept(request), _CHECK_FIELDS)
         kind: CodeKind = values["type"]
         email = checked_email(values["email"])
-        if kind == "change-email":  # bound to two addresses, so it can only be used
+        if kind == "change-email":  # bound to two addresses, so it cannot be checked here
             raise BadCodeType
         purpose, source = Purpose(kind=kind, email=email), self.edge.source(request.scope)
         await self.codes.check(purpose, values["otp"], source)
@@ -77,10 +77,10 @@ class CodeEndpoints:
         return json_reply(Success())
 
     async def verify_email(self, request: Asked) -> AuthReply:
-        """Verify the address with the code that was mailed to it.
+        """Verify the address with the code mailed to it.
 
-        The first time ends what else signs in to the account, but the session that this is sent in, and gives the
-        account the `password` that is sent along.
+        The first verification revokes every other way to sign in to the account, except the session that sends this
+        request, and sets the account's password to `password`, if sent.
         """
         values = check(await self.edge.accept(request), _VERIFY_FIELDS)
         source = self.edge.source(request.scope)
@@ -98,7 +98,7 @@ class CodeEndpoints:
         return json_reply(Success())
 
     async def reset(self, request: Asked) -> AuthReply:
-        """Set a new password with the code that was mailed."""
+        """Set a new password with the mailed code."""
         values = check(await self.edge.accept(request), _RESET_FIELDS)
         source = self.edge.source(request.scope)
         language = language_of(request.scope)
@@ -106,14 +106,14 @@ class CodeEndpoints:
         return json_reply(Success())
 
     async def request_change(self, request: Asked) -> AuthReply:
-        """Mail a code to `newEmail`, for whoever is signed in."""
+        """Mail a code to `newEmail`, to change the signed-in user's address."""
         asking, values = await self.edge.asking(request, _REQUEST_CHANGE_FIELDS)
         self.edge.auth.require_fresh(asking)
         await self.addresses.mail_change_code(asking.user, values["newEmail"], language_of(request.scope))
         return json_reply(Success())
 
     async def change(self, request: Asked) -> AuthReply:
-        """Change the address of whoever is signed in, with the code that was mailed to the new one."""
+        """Change the signed-in user's address with the code mailed to the new one."""
         asking, values = await self.edge.asking(request, _CHANGE_FIELDS)
         self.edge.auth.require_fresh(asking)
         language = language_of(request.scope)

@@ -1,4 +1,4 @@
-"""What every endpoint of `/api/auth` does: let a request in, say who asks, answer with a session."""
+"""What all endpoints of `/api/auth` share: checking requests, identifying callers, replies with a session."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,25 +23,25 @@ from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import Asked, header, language_of, presented_by, tokens_in_cookies
 
 TAKES_CROSS_SITE = "takes_cross_site"
-"""In a route's `opt`: other sites may post to it, for it does nothing but pass on."""
+"""Key in a route's `opt`: other sites may post to it, as it only redirects."""
 
-# What browsers may read of a reply that starts or renews a session; others append to it.
+# Lets pages read the token in a reply that starts or renews a session.
 _EXPOSES_TOKEN: HeaderPairs = ((b"access-control-expose-headers", b"set-auth-token"),)
 
 
 @dataclass(frozen=True, slots=True)
 class AuthContext:
-    """The same for all of them; each file of endpoints holds one."""
+    """What the endpoints have in common; each class of endpoints holds one."""
 
     auth: Auth
     addresses: ClientAddresses
     data: SessionData | None = None  # the cookie cache
 
     async def accept(self, request: Asked, *, takes_forms: bool = False) -> Any:
-        """The body of a request that may be let in, in better-auth's order of checks.
+        """The body of a request that passes the checks, which run in better-auth's order.
 
         Raises:
-            FreeholdError: 400 or 415 for the body, 403 for where it comes from or wants to send a browser.
+            FreeholdError: 400 or 415 for the body, 403 for its origin or a redirect.
         """
         body = await read_body(request, takes_forms=takes_forms)
         refuse_strange_origin(request.scope, self.auth.origins)
@@ -49,16 +49,16 @@ class AuthContext:
         return body
 
     def refuse_cross_site(self, request: Asked) -> None:
-        """The check before every handler; see `origin_check`. Raises a refusal (403)."""
+        """Run before every handler; see `origin_check`. Raises a refusal (403)."""
         if not request.route_handler.opt.get(TAKES_CROSS_SITE):
             refuse_cross_site(request.scope, self.auth.origins)
 
     def may_start_session(self, scope: Scope) -> bool:
-        """Whether a link may do more than it says: not where another site's page led the browser to it."""
+        """Whether a followed link may start a session: not if another site's page led the browser to it."""
         return not is_cross_site(scope, self.auth.origins)
 
     def accept_link(self, request: Asked) -> None:
-        """Let in a GET that a browser follows out of a mail. Raises a refusal (403) if it leads to a stranger."""
+        """Check a GET that follows a link from a mail. Raises a refusal (403) if it leads to an untrusted origin."""
         refuse_strange_redirects(request.scope, None, self.auth.origins)
 
     async def signed_in(self, scope: Scope) -> SignedIn:
@@ -77,26 +77,26 @@ class AuthContext:
         return await self.signed_in(request.scope), values
 
     async def maybe_signed_in(self, scope: Scope) -> SignedIn | None:
-        """The signed-in caller, if any. Only get-session lets a session live on."""
+        """The signed-in caller, if any. Does not extend the session; only get-session does."""
         presented = presented_by(scope, self.auth.cookies)
         return None if presented is None else await self.auth.sessions.current(presented.token, extend=False)
 
     def source(self, scope: Scope) -> str:
-        """The network that answers for the request, see `freehold.auth.places`."""
+        """The network that the request counts against, see `freehold.auth.places`."""
         return self.addresses.accountable(scope)
 
     async def client(self, scope: Scope) -> Client:
-        """Where a sign-in comes from, as far as it is known, whether from a guest, and which sessions it replaces.
+        """Where a sign-in comes from, as far as known, its guest, if any, and the sessions that it replaces.
 
-        Those are in cookies, which the new one overwrites; a guest's ends with the guest. Whoever sends bearer tokens
-        may hold several, and loses none.
+        Those are the ones in cookies, which the new cookie overwrites; a guest's session ends with the guest. Clients
+        that send bearer tokens may hold several sessions, and lose none.
         """
         in_cookies = [
             found
             for token in tokens_in_cookies(scope, self.auth.cookies)
             if (found := await self.auth.sessions.current(token, extend=False)) is not None
         ]
-        found = await self.maybe_signed_in(scope)  # last: whoever was read last is who acts, for the audit trail
+        found = await self.maybe_signed_in(scope)  # last, as the audit trail takes the session read last for the actor
         guest = found.user if found is not None and found.user.is_anonymous else None
         return Client(
             ip_address=self.addresses.of(scope),
@@ -110,36 +110,36 @@ class AuthContext:
     def session_started(
         self, signed_in: SignedIn, content: Any, headers: HeaderPairs = (), *, remember: bool = True
     ) -> AuthReply:
-        """An answer that starts or renews a session: its cookie, and its token for whoever cannot keep cookies."""
+        """A reply that starts or renews a session: its cookie, and its token for clients that keep no cookies."""
         more, cookies = self.session_headers(signed_in.session.token, remember=remember)
         return json_reply(content, (*headers, *more), (*cookies, *self.data_cookies(signed_in, remember=remember)))
 
     def data_cookies(self, signed_in: SignedIn, *, remember: bool = True) -> tuple[str, ...]:
-        """`Set-Cookie` values of the cookie cache, where there is one."""
+        """`Set-Cookie` values of the cookie cache, if there is one."""
         if self.data is None or signed_in.seen < 0:
             return ()
         return self.data.setting(signed_in, self.auth.clock(), is_remembered=remember)
 
     def session_kept(self, scope: Scope, signed_in: SignedIn, content: Any) -> AuthReply:
-        """An answer that sends the session of this request once more, as short- or long-lived as it was."""
+        """A reply that sends the request's session again, remembered or not, as before."""
         headers, cookies = self.session_headers_kept(scope, signed_in)
         return json_reply(content, headers, cookies)
 
     def session_headers_kept(self, scope: Scope, signed_in: SignedIn) -> tuple[HeaderPairs, tuple[str, ...]]:
-        """Headers and `Set-Cookie` values that send the session once more, as short- or long-lived as it was."""
+        """Headers and `Set-Cookie` values that send the request's session again, remembered or not, as before."""
         presented = presented_by(scope, self.auth.cookies)
         is_remembered = presented is None or presented.is_remembered
         return self.session_headers(signed_in.session.token, remember=is_remembered)
 
     def session_headers(self, token: str, *, remember: bool = True) -> tuple[HeaderPairs, tuple[str, ...]]:
-        """Headers and `Set-Cookie` values that give a session to the client, for whatever answer."""
+        """Headers and `Set-Cookie` values that give a session to the client."""
         cookies = self.auth.cookies
         bearer = (b"set-auth-token", cookies.sign(token).encode())
         return (bearer, *_EXPOSES_TOKEN), cookies.setting(token, is_remembered=remember)
 
 
 def query_value(scope: Scope, name: str) -> str | None:
-    """The last value of this name in the query."""
+    """The last value of this name in the query, if any."""
     query = scope["query_string"]
     if name.encode() not in query:
         return None
@@ -148,7 +148,7 @@ def query_value(scope: Scope, name: str) -> str | None:
 
 
 def required_value(scope: Scope, name: str) -> str:
-    """The same, where it has to be there. Raises `BadField`."""
+    """The same for a required value. Raises `BadField`."""
     found = query_value(scope, name)
     if found is None:
         raise BadField(f"[query.{name}] Invalid input: expected string, received undefined")

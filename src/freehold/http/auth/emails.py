@@ -1,4 +1,4 @@
-"""`/api/auth`: verifying an e-mail address, and changing to another, by links in mails."""
+"""`/api/auth`: verifying and changing an e-mail address by links in mails."""
 
 from dataclasses import dataclass
 
@@ -28,8 +28,8 @@ class EmailEndpoints:
     async def send(self, request: Asked) -> AuthReply:
         """Mail a link that verifies `email` and leads to `callbackURL`.
 
-        The first time ends what else signs in to the account, but the session that this is sent in; without one, the
-        account has the `password` that is sent along from then on.
+        The first verification revokes every other way to sign in to the account, except the session that sends this
+        request. Without a session, the account's password becomes `password`, if sent.
         """
         values = check(await self.edge.accept(request), _SEND_FIELDS)
         email, callback_url = values["email"], values.get("callbackURL", "")
@@ -44,7 +44,7 @@ class EmailEndpoints:
         return json_reply(Status())
 
     async def verify(self, request: Asked) -> AuthReply:
-        """Where the link in the mail leads: verifies the address, or changes it, and goes on to `callbackURL`."""
+        """The target of the mailed link: verifies or changes the address and redirects to `callbackURL`."""
         self.edge.accept_link(request)
         token = required_value(request.scope, "token")
         target = query_value(request.scope, "callbackURL")
@@ -72,19 +72,19 @@ class EmailEndpoints:
     async def _session(
         self, scope: Scope, followed: Followed, asking: SignedIn | None
     ) -> tuple[HeaderPairs, tuple[str, ...]]:
-        """The session goes on with the new address; a first one begins where verifying was all that kept it back."""
+        """Keep the session after a change of address; start one if only the verification was missing."""
         if followed.is_changed:
             return self.edge.session_headers_kept(scope, asking) if asking else ((), ())
         if self.edge.auth.verification is None or not followed.is_first:
             return (), ()
         if not self.edge.may_start_session(scope):
-            return (), ()  # a page could send its visitor along a link of its owner's
+            return (), ()  # a page could sign its visitors in with its owner's link
         client = await self.edge.client(scope)
         started = await self.edge.auth.start_session(followed.user, client, method="link")
         return self.edge.session_headers(started.session.token)
 
     async def change(self, request: Asked) -> AuthReply:
-        """Mail a link to `newEmail`, for the user who is signed in. The answer does not tell whether it is taken."""
+        """Mail a link to `newEmail` that changes the user's address. The response does not reveal if it is taken."""
         asking, values = await self.edge.asking(request, _CHANGE_FIELDS)
         self.edge.auth.require_fresh(asking)
         await self.addresses.mail_change_link(

@@ -1,4 +1,4 @@
-"""What `/api/auth` refuses before, or instead of, a service: bodies, pages, and words of better-auth's own."""
+"""Errors that `/api/auth` raises before, or instead of, a service, and better-auth's own refusals."""
 
 from freehold.errors import BetterAuth, Forbidden, InvalidInput, NotFound, TooLarge, Unauthenticated
 
@@ -48,7 +48,7 @@ class NotAllowed(Forbidden):
         self.better_auth = BetterAuth(str(self).upper().replace(" ", "_"))
 
 
-# Which page sent it, and where it leads.
+# Which page sent the request, and where it leads.
 
 
 class InvalidOrigin(Forbidden):
@@ -220,7 +220,7 @@ class ServerOnly(InvalidInput):
     better_auth = BetterAuth("SERVER_ONLY_PROPERTY")
 
 
-# What is answered otherwise here than where it is raised.
+# Answered differently here than where it is raised.
 
 
 class BadVerificationLink(Unauthenticated):

@@ -24,12 +24,12 @@ _MAX_BODY_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FormEndpoints:
-    """Only translates: every rule is the service's."""
+    """Only translates; the services have all the rules."""
 
     edge: AuthContext
 
     async def signup(self, request: Asked) -> AuthReply:
-        """Make a user from the fields `email` and `password` (also `name`), and sign them in."""
+        """Create a user from the fields `email` and `password` (also `name`), and sign them in."""
         body = await self._accept(request)
         values = check(body, REGISTER_FIELDS)
         refuse_protected(body)
@@ -52,7 +52,7 @@ class FormEndpoints:
         return json_reply(Success(), NO_STORE, cookies)
 
     async def me(self, request: Asked) -> AuthReply:
-        """The signed-in user; the session lives on."""
+        """Return the signed-in user, and extend the session."""
         presented = presented_by(request.scope, self.edge.auth.cookies, takes_form_cookie=True)
         found = await self.edge.auth.sessions.current(presented.token) if presented is not None else None
         if found is None:
@@ -85,7 +85,7 @@ ROUTES: tuple[Route[FormEndpoints], ...] = (
 
 
 def form_routes(edge: AuthContext) -> Router:
-    """The routes; errors are problem details, as everywhere outside `/api/auth`."""
+    """The router; errors are problem details, as everywhere outside `/api/auth`."""
 
     async def before_each(request: Asked) -> None:
         edge.refuse_cross_site(request)

@@ -1,4 +1,4 @@
-"""get-session before the router looks at it: routing takes longer than the answer, and nothing is asked so often."""
+"""get-session ahead of the router: routing takes longer than answering, and no route is called as often."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -23,7 +23,7 @@ _PATH = "/api/auth/get-session"
 
 
 class GetSessionFastPath:
-    """ASGI wrapper. The router has the same route, for the API description and for whoever runs without this."""
+    """ASGI wrapper. The router has the same route, for the API description and for use without the wrapper."""
 
     def __init__(self, app: ASGIApp, get_session: Callable[[Scope], Awaitable[AuthReply]]) -> None:
         self._app = app
@@ -45,11 +45,11 @@ class GetSessionFastPath:
             return reply
 
 
-# The cookie cache that a request carries: read when it is needed, sent again when it is missing or was no good.
+# The cookie cache of a request: read when needed, sent again if it is missing or was unusable.
 
 
 class SentCopy:
-    """Called, it gives the copy in the cookie."""
+    """Returns the copy in the cookie when called."""
 
     def __init__(self, data: SessionData, auth: Auth, scope: Scope, token: str) -> None:
         self._data = data
@@ -66,18 +66,18 @@ class SentCopy:
         return self._found
 
     def is_wanted(self, answered: SignedIn) -> bool:
-        """Whether the client should get a new one: it has none, or the answer did not come from it when asked."""
+        """Whether to send a new copy: there was none, or it was read but is not what was answered."""
         return self._value is None or (self._was_asked and answered is not self._found)
 
 
-# What get-session answers to the header `x-api-key`.
+# get-session with the header `x-api-key`.
 
-# What better-auth tells of a key that never expires.
+# The lifetime that better-auth reports for a key that never expires.
 _ENDLESS = timedelta(minutes=10)
 
 
 class KeySession(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What get-session tells instead of a session; there is none behind a key."""
+    """What get-session returns in place of a session, which a key does not have."""
 
     id: str
     token: str
@@ -99,7 +99,7 @@ def _again(error: RateLimited) -> HeaderPairs:
 
 
 async def session_of_key(edge: AuthContext, api_keys: ApiKeys, scope: Scope, text: str) -> AuthReply:
-    """What get-session answers to a key: whose it is. It counts as a use."""
+    """get-session's reply to a key: its owner. Counts as a use of the key."""
     try:
         holder = await api_keys.recognise(text)
     except ApiKeyRateLimited as error:

@@ -1,4 +1,4 @@
-"""Keeps other websites from acting through a visitor's browser (CSRF), and from having it sent elsewhere."""
+"""Stops other websites from acting through a visitor's browser (CSRF), and from redirecting it elsewhere."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ _REDIRECTS: dict[str, type[FreeholdError]] = {
 
 
 def origin_fault(scope: Scope, origins: TrustedOrigins) -> Forbidden | None:
-    """What speaks against the page that sent this request."""
+    """The refusal if the page that sent this request is not trusted."""
     if is_own_form(scope):
         return None
     origin = header(scope, b"origin") or header(scope, b"referer")
@@ -43,27 +43,24 @@ def origin_fault(scope: Scope, origins: TrustedOrigins) -> Forbidden | None:
 
 
 def is_own_form(scope: Scope) -> bool:
-    """Whether its origin is `null` and ours: a browser says so of a form on a page of ours that sends no referrer."""
+    """Whether the origin is `null` but ours: browsers send that for a form on a page of ours that sends no referrer."""
     return header(scope, b"origin") == "null" and header(scope, b"sec-fetch-site") == "same-origin"
 
 
 def refuse_strange_origin(scope: Scope, origins: TrustedOrigins) -> None:
-    """A request with cookies that is no GET must come from a trusted page. Raises a refusal (403)."""
+    """Require a trusted page for a request with cookies; not meant for GET. Raises a refusal (403)."""
     if header(scope, b"cookie") is not None and (fault := origin_fault(scope, origins)):
         raise fault
 
 
 def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
-    """Whatever is no GET must come from a trusted page without cookies too, if it comes from a browser.
+    """Require a trusted page for browsers' requests without cookies, too, except GET. Raises a refusal (403).
 
-    Else a page could sign its visitor in to someone else's account, or fill our disk through its visitors: nearly
-    all of these routes can start a session. Run before every handler, so that no route can forget it.
-
-    Raises:
-        FreeholdError: 403.
+    Otherwise a page could sign its visitor in to someone else's account, or fill our disk through its visitors: nearly
+    all of these routes can start a session. It runs before every handler, so that no route can forget it.
     """
     if scope.get("method") in SAFE_METHODS or header(scope, b"cookie") is not None:
-        return  # with cookies the same is asked, after the body, as better-auth does
+        return  # with cookies, this is checked after the body, as in better-auth
     if not _is_from_browser(scope):
         return
     is_form_elsewhere = (
@@ -76,11 +73,7 @@ def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
 
 
 def refuse_strange_redirects(scope: Scope, body: Any, origins: TrustedOrigins) -> None:
-    """No redirect named in the body (nor `callbackURL` in the query) may leave what is trusted.
-
-    Raises:
-        FreeholdError: 403.
-    """
+    """Refuse (403) redirects in the body, or `callbackURL` in the query, that lead to an untrusted origin."""
     named: Mapping[str, Any] = body if isinstance(body, dict) else {}
     for field, refusal in _REDIRECTS.items():
         targets = [named.get(field)]
@@ -92,7 +85,7 @@ def refuse_strange_redirects(scope: Scope, body: Any, origins: TrustedOrigins) -
 
 
 def is_cross_site(scope: Scope, origins: TrustedOrigins) -> bool:
-    """Whether a browser says that a page of someone else sent it here, by a link, a redirect or an image."""
+    """Whether the browser says that another site's page led it here, by a link, a redirect or an image."""
     if header(scope, b"sec-fetch-site") in {"cross-site", "same-site"}:
         return True
     sender = header(scope, b"origin") or header(scope, b"referer")

@@ -1,4 +1,4 @@
-"""`/api/auth`: changing a password that is known, and replacing one that is forgotten by a link in a mail."""
+"""`/api/auth`: changing a known password, and resetting a forgotten one by a link in a mail."""
 
 from dataclasses import dataclass
 
@@ -34,9 +34,9 @@ class PasswordEndpoints:
     public_url: str
 
     async def change(self, request: Asked) -> AuthReply:
-        """Set another password, for whoever is signed in.
+        """Change the signed-in user's password.
 
-        `revokeOtherSessions` ends all sessions and gives a new one; API keys end with them, unless `keepApiKeys`.
+        `revokeOtherSessions` ends all sessions and starts a new one; API keys end with them, unless `keepApiKeys`.
         """
         asking, values = await self.edge.asking(request, _CHANGE_FIELDS)
         started = await self.accounts.change_password(
@@ -52,20 +52,20 @@ class PasswordEndpoints:
         return self.edge.session_kept(request.scope, started, TokenUser(started.session.token, started.user))
 
     async def verify(self, request: Asked) -> AuthReply:
-        """Whether it is the password of whoever is signed in."""
+        """Check the signed-in user's password."""
         asking, values = await self.edge.asking(request, _VERIFY_FIELDS)
         await self.accounts.check_password(asking, values["password"], await self.edge.client(request.scope))
         return json_reply(Status())
 
     async def request_reset(self, request: Asked) -> AuthReply:
-        """Mail a link that leads to `redirectTo`. The answer does not tell whether there is such a user."""
+        """Mail a link that leads to `redirectTo`. The response does not reveal whether the user exists."""
         values = check(await self.edge.accept(request), _REQUEST_FIELDS)
         language, source = language_of(request.scope), self.edge.source(request.scope)
         await self.resets.mail_link(values["email"], values.get("redirectTo", ""), language, source)
         return json_reply(_SENT)
 
     async def reset_page(self, request: Asked) -> AuthReply:
-        """Where the link in the mail leads: on to `callbackURL`, with `token` or `error`."""
+        """The target of the mailed link: redirects to `callbackURL` with `token` or `error`."""
         token = request.path_params["token"]
         self.edge.accept_link(request)
         page = query_value(request.scope, "callbackURL") or f"{self.public_url}/api/auth/error"
@@ -78,7 +78,7 @@ class PasswordEndpoints:
         return redirect(with_query(page, "token", token))
 
     async def reset(self, request: Asked) -> AuthReply:
-        """Set `newPassword` with the token of the link, which works once. All sessions and API keys end."""
+        """Set `newPassword` with the link's `token`, which works once. Ends all sessions and API keys."""
         values = check(await self.edge.accept(request), _RESET_FIELDS)
         token = values.get("token") or query_value(request.scope, "token")
         if not token:

@@ -1,4 +1,4 @@
-"""What `/api/auth` answers: replies that cost little, and errors in better-auth's shape."""
+"""Replies of `/api/auth`: cheap to make, with errors in better-auth's form."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,7 +28,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class AuthReply(ASGIResponse):
-    """A finished answer. A third of Litestar's own response in cost, which get-session would notice."""
+    """A finished response. It costs a third of Litestar's own, which matters to get-session."""
 
     __slots__ = ("_body", "_headers", "_status")
 
@@ -49,7 +49,7 @@ class AuthReply(ASGIResponse):
         await send(body)
 
     def to_asgi_response(self, *_: Any, **__: Any) -> "AuthReply":
-        """Asked for where an exception handler gave the reply; it is one already."""
+        """Return itself; the framework calls this on what an exception handler returns."""
         return self
 
 
@@ -61,7 +61,7 @@ def json_reply(
 
 
 def redirect(location: str, headers: HeaderPairs = (), set_cookies: Iterable[str] = ()) -> AuthReply:
-    """302 for a browser, to where it is known to be safe."""
+    """A 302 to a location that is known to be safe."""
     cookies = tuple((b"set-cookie", cookie.encode()) for cookie in set_cookies)
     return AuthReply(status=302, headers=(*_JSON, leading_to(location), *headers, *cookies))
 
@@ -72,12 +72,12 @@ def leading_to(url: str) -> tuple[bytes, bytes]:
 
 
 def not_found() -> AuthReply:
-    """Unknown path, wrong method, trailing slash: no body at all."""
+    """A 404 without a body, for an unknown path, a wrong method or a trailing slash."""
     return AuthReply(status=404, headers=())
 
 
 def too_many(retry_after_s: int) -> AuthReply:
-    """429 in better-auth's words: a header of its own, and no code."""
+    """A 429 as better-auth sends it: with a header of its own, and without a code."""
     seconds = str(retry_after_s).encode()
     return AuthReply(
         encode({"message": RateLimited.better_auth.message}),
@@ -87,14 +87,14 @@ def too_many(retry_after_s: int) -> AuthReply:
 
 
 def auth_status_of(kind: type[FreeholdError]) -> int:
-    """The status with which `/api/auth` answers to this kind of error."""
+    """The status of this kind of error in `/api/auth`."""
     if issubclass(kind, Unavailable):
         return STATUS["unavailable"]
     return STATUS[kind.better_auth.kind or kind.kind]
 
 
 def refused(scope: Scope, error: FreeholdError, headers: HeaderPairs = (), **more: Any) -> AuthReply:
-    """The answer to an error, in better-auth's words; that of an internal error where it has none."""
+    """The reply to an error in better-auth's words; an error that has none becomes an internal error."""
     words = error.better_auth
     message = str(error) if words.message is None else words.message
     return _reply(scope, auth_status_of(type(error)), words.code, message, headers=headers, more=more)
@@ -142,7 +142,7 @@ def _from_bug(request: Asked, error: Exception) -> AuthReply:
     return refused(request.scope, FreeholdError())
 
 
-# For the routes of `/api/auth`, instead of problem details.
+# Used by `/api/auth` instead of problem details.
 EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {
     FreeholdError: _from_domain,
     HTTPException: _from_framework,

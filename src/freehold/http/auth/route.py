@@ -1,4 +1,4 @@
-"""One row per route of `/api/auth`: its address, its handler, who may call it, how often, and its description."""
+"""One row per route of `/api/auth`: its path, handler, callers, rate and description."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from freehold.http.headers import Asked
 from freehold.http.route_facts import Caller, answers, facts
 
 RateName = Literal["auth", "sign-in", "mail"]
-"""Which of the settings RATE_LIMIT_AUTH, RATE_LIMIT_SIGN_IN and RATE_LIMIT_MAIL holds for a route."""
+"""Which of the settings RATE_LIMIT_AUTH, RATE_LIMIT_SIGN_IN and RATE_LIMIT_MAIL limits a route."""
 Refuses = tuple[type[FreeholdError] | int, ...]
 
 E = TypeVar("E")
@@ -29,10 +29,10 @@ _LEADS_ON = {302: ResponseSpec(None, description="To `callbackURL`, if there is 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Doc:
-    """The part of the API description that the docstring of the handler does not say.
+    """What the API description says of a route besides its handler's docstring.
 
     `takes` are the members of the body, or of the query of a GET; None where nothing is read. `gives` is the type of
-    the answer. `refuses` are errors and statuses besides those that all such routes may answer. `more` goes to the
+    the response. `refuses` are errors and statuses besides those that all such routes may return. `more` goes to the
     framework as it is.
     """
 
@@ -49,15 +49,15 @@ class Doc:
 
 
 HIDDEN = Doc("")
-"""Of a route that is left out of the API description."""
+"""For a route that the API description leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[E]):
-    """One route: a row of the table in the file of its handler.
+    """One row of the table in the handler's file.
 
     `does` is a method of the class that holds the services. It enforces `caller` itself, as better-auth checks bodies
-    before it asks who calls. `rate` says how often one address may call.
+    before it checks who calls. `rate` says how often one address may call.
     """
 
     method: Literal["GET", "POST"]
@@ -70,12 +70,12 @@ class Route(Generic[E]):
 
 
 def bound(routes: Iterable[Route[E]], endpoints: E) -> list[HTTPRouteHandler]:
-    """The routes as the framework serves them, answered by `endpoints`."""
+    """The framework's handlers for these routes, backed by `endpoints`."""
     return [_handler(route, endpoints) for route in routes]
 
 
 def _handler(route: Route[E], endpoints: E) -> HTTPRouteHandler:
-    # A function of its own: the framework copies handlers deeply, and a method would take its services along.
+    # Not the method itself: the framework deep-copies handlers, and a method would take its services along.
     async def handler(request: Asked) -> AuthReply:
         return await route.does(endpoints, request)
 

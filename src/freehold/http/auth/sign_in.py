@@ -1,4 +1,4 @@
-"""`/api/auth`: sign-up, sign-in, get-session and sign-out, of guests too, as better-auth's client has them."""
+"""`/api/auth`: sign-up, sign-in (also as a guest), get-session and sign-out, as better-auth's client expects them."""
 
 from dataclasses import dataclass
 
@@ -79,11 +79,11 @@ class SignInEndpoints:
     guests: Guests
 
     async def ok(self, _request: Asked) -> AuthReply:
-        """Auth is up."""
+        """Return `ok` while the service is up."""
         return json_reply(OkReply())
 
     async def sign_up_email(self, request: Asked) -> AuthReply:
-        """Make a user from `name`, `email` and `password` (also `image`, `rememberMe`), and sign them in."""
+        """Create a user from `name`, `email` and `password` (also `image`, `rememberMe`), and sign them in."""
         body = await self.edge.accept(request, takes_forms=True)
         values = check(body, _SIGN_UP_FIELDS, shapes=_SIGN_UP_SHAPES)
         refuse_protected(body)
@@ -120,11 +120,11 @@ class SignInEndpoints:
         )
 
     async def get_session(self, request: Asked) -> AuthReply:
-        """The user whom the session cookie or the bearer token belongs to, or null."""
+        """Return the user and session that the session cookie or bearer token belongs to, or null."""
         return await self.session_of(request.scope)
 
     async def session_of(self, scope: Scope) -> AuthReply:
-        """What get-session answers, without the router's request."""
+        """get-session's reply, without the router's request."""
         if (api_key := header(scope, API_KEY_HEADER)) is not None:
             return await session_of_key(self.edge, self.api_keys, scope, api_key)
         presented = presented_by(scope, self.edge.auth.cookies)
@@ -144,7 +144,7 @@ class SignInEndpoints:
         return json_reply(body, headers)
 
     def _sent_copy(self, scope: Scope, presented: Presented) -> SentCopy | None:
-        """The cookie cache of a request with cookies, unless it is not to be used."""
+        """The cookie cache of the request, unless it has no cookies or disables it."""
         if self.edge.data is None or presented.via != "cookie" or _asks(scope, "disableCookieCache"):
             return None
         return SentCopy(self.edge.data, self.edge.auth, scope, presented.token)
@@ -162,13 +162,13 @@ class SignInEndpoints:
         return json_reply(SignOutReply(), set_cookies=self.edge.auth.cookies.clearing)
 
     async def sign_in_anonymous(self, request: Asked) -> AuthReply:
-        """Start a session as someone without a name, with a database of their own."""
+        """Start a session as a new guest, who has a database of their own."""
         await self.edge.accept(request)
         signed_in = await self.guests.sign_in(await self.edge.client(request.scope))
         return self.edge.session_started(signed_in, GuestReply(signed_in.session.token, signed_in.user))
 
     async def delete_anonymous_user(self, request: Asked) -> AuthReply:
-        """Delete the guest who asks, with their database."""
+        """Delete the signed-in guest and their database."""
         await self.edge.accept(request)
         await self.guests.delete(await self.edge.signed_in(request.scope))
         return json_reply(Success(), set_cookies=self.edge.auth.cookies.clearing)

@@ -1,4 +1,4 @@
-"""`/api/auth`: sign-in with GitHub, Google or any OpenID Connect issuer, on the wire as better-auth has it."""
+"""`/api/auth`: sign-in with GitHub, Google or any OpenID Connect issuer, in better-auth's wire format."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -45,13 +45,13 @@ class SocialReply(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SocialEndpoints:
-    """To a provider and back again; and what a user does with their accounts at providers."""
+    """The way to a provider and back, and users' accounts at providers."""
 
     edge: AuthContext
     social: Social
 
     async def sign_in_social(self, request: Asked) -> AuthReply:
-        """Where to send the browser to sign in with `provider`; it comes back to `callbackURL`."""
+        """Return the URL for signing in with `provider`, which sends the browser back to `callbackURL`."""
         body = await self.edge.accept(request)
         values = check(body, _FIELDS)
         self._refuse_id_token(body, values["provider"])
@@ -59,7 +59,7 @@ class SocialEndpoints:
         return await self._start(values, guest_id=client.guest_id)
 
     async def link_social(self, request: Asked) -> AuthReply:
-        """The same to add `provider` to the account of whoever asks; it must know the same address."""
+        """Return the URL for linking `provider` to the caller's account; both must have the same e-mail address."""
         body = await self.edge.accept(request)
         values = check(body, _FIELDS)
         asking = await self.edge.signed_in(request.scope)
@@ -67,7 +67,7 @@ class SocialEndpoints:
         return await self._start(values, link_user_id=asking.user_id)
 
     async def callback(self, request: Asked) -> AuthReply:
-        """Where providers send browsers back to; on to the app, with a session or with `?error=`."""
+        """The target of a provider's redirect; sends the browser on to the app, with a session or with `?error=`."""
         scope = request.scope
         sent = _once(scope["query_string"].decode("latin-1"))
         if sent is None:
@@ -84,7 +84,7 @@ class SocialEndpoints:
         return self._arrived(arrival)
 
     async def posted_callback(self, request: Asked) -> AuthReply:
-        # A form from another site carries none of our cookies; the browser's own GET that follows does.
+        # A form from another site carries none of our cookies; the browser's own GET after the redirect does.
         body = await read_body(request, takes_forms=True)
         sent = body if isinstance(body, dict) else {}
         kept = {name: value for name in _RETURNED if isinstance(value := sent.get(name), str)}
@@ -92,7 +92,7 @@ class SocialEndpoints:
         return redirect(f"{self.social.base_url}/callback/{provider}?{urlencode(kept)}")
 
     async def error_page(self, request: Asked) -> AuthReply:
-        """What a person sees whom the app has named no page of its own for."""
+        """The error page if the app has named none of its own."""
         code = parse_qs(request.scope["query_string"].decode("latin-1")).get("error", [""])[-1]
         shown = "".join(letter for letter in code[:64] if letter.isascii() and (letter.isalnum() or letter in "_-."))
         text = f"Signing in did not work ({shown or 'unknown'}). Go back to the app and try again.\n"
@@ -123,7 +123,7 @@ class SocialEndpoints:
             cookies += more
         return redirect(arrival.url, headers, cookies)
 
-    # We keep no token of a provider: the three that ask for one say so.
+    # Provider tokens are not stored, so the three endpoints that return one always refuse.
 
     async def unlink_account(self, request: Asked) -> AuthReply:
         """Remove the account with the row id `accountId`, unless it is the only way in."""
@@ -174,7 +174,7 @@ ROUTES: tuple[Route[SocialEndpoints], ...] = (
 
 
 def _once(query: str) -> dict[str, str] | None:
-    """What a provider may send, each at most once (RFC 6749, 3.1) and of a bearable length; None if it is not so."""
+    """The provider's parameters; None if one is repeated (RFC 6749, 3.1) or too long."""
     try:
         found = parse_qs(query, keep_blank_values=True, max_num_fields=50)
     except ValueError:

@@ -1,4 +1,4 @@
-"""All routes of `/api/auth` and of `/api/v1/auth`: from here they are served, described, rated and tested."""
+"""All routes of `/api/auth` and `/api/v1/auth`, from which they are served, described, rate-limited and tested."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -36,11 +36,11 @@ ROUTES: Mapping[str, Sequence[Route[Any]]] = {
     BASE_PATH: [each for table in _TABLES.values() for each in table],
     form.BASE_PATH: form.ROUTES,
 }
-"""By the path below which they are."""
+"""By base path."""
 
 
 def auth_endpoints(edge: AuthContext, services: AuthServices, settings: Settings) -> list[object]:
-    """What answers each of the tables of `/api/auth`."""
+    """The endpoints behind each table of `/api/auth`."""
     accounts, resets, addresses = services.accounts, services.password_resets, services.email_addresses
     return [
         sign_in.SignInEndpoints(edge, services.jwts, services.api_keys, services.guests),
@@ -56,14 +56,11 @@ def auth_endpoints(edge: AuthContext, services: AuthServices, settings: Settings
 
 
 def auth_routes(edge: AuthContext, endpoints: Iterable[object]) -> Router:
-    """The routes that `endpoints` answer, with errors of their own. Only what is in the table can be served.
-
-    Whatever else is asked for below `/api/auth` is a 404 without a body.
-    """
+    """The router for `endpoints`, with better-auth's errors; other paths below `/api/auth` are a 404 without a body."""
     handlers = [handler for each in endpoints for handler in bound(_TABLES[type(each)], each)]
 
     async def before_each(request: Asked) -> AuthReply | None:
-        # The framework has trimmed `path`; only what the client sent tells.
+        # The framework has stripped the slash from `path`.
         if request.scope.get("raw_path", b"").endswith(b"/"):
             return not_found()
         edge.refuse_cross_site(request)
@@ -80,7 +77,7 @@ def auth_routes(edge: AuthContext, endpoints: Iterable[object]) -> Router:
 
 
 def _other_methods(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """For each path the methods that it does not have; the framework would answer 405."""
+    """Handlers that return 404 for a path's other methods, for which the framework would return 405."""
     taken: dict[str, set[Method]] = {}
     for handler in handlers:
         for path in handler.paths:

@@ -1,7 +1,7 @@
 """Tokens over HTTP: JWTs for other services, and pairs for clients that keep tokens instead of cookies.
 
-A pair is a short-lived access token and a refresh token; answers are those of OAuth 2.0 (RFC 6749, section 5.1) with
-the user beside them; see docs/tokens.md.
+A pair is a short-lived access token and a refresh token; responses are those of OAuth 2.0 (RFC 6749, section 5.1) plus
+the user; see docs/tokens.md.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from freehold.http.auth.route import Doc, Route
 from freehold.http.headers import Asked, access_token_of, presented_by
 from freehold.log import get_logger
 
-# Proxies and clients give all headers of an answer 8 to 16 kB; a name or image may be longer than that.
+# Proxies and clients limit a response's headers to 8 to 16 kB in all; a name or image may be longer than that.
 _MAX_HEADER_LENGTH = 4096
 _HEADER = b"set-auth-jwt"
 _EXPOSED = (b"access-control-expose-headers", _HEADER)
@@ -64,7 +64,7 @@ class VerifyReply(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class TokenEndpoints:
-    """Sign-up and sign-in with a pair, and what other services need to know who a user is without asking us."""
+    """Sign-up and sign-in with a pair, and what other services need to identify a user without asking us."""
 
     edge: AuthContext
     jwts: Jwts
@@ -72,16 +72,16 @@ class TokenEndpoints:
     pairs: TokenPairs
 
     async def token(self, request: Asked) -> AuthReply:
-        """A JWT of the signed-in user, for other services; it opens nothing here."""
+        """Return a JWT of the signed-in user for other services; it grants nothing here."""
         signed_in = await self.edge.signed_in(request.scope)
         return json_reply(TokenReply(await self.jwts.of_user(signed_in.user)))
 
     async def jwks(self, _request: Asked) -> AuthReply:
-        """The public keys that check JWTs: those that sign, and those whose last token has not expired yet."""
+        """Return the public keys for verifying JWTs: current ones, and those whose last token has not expired yet."""
         return json_reply(JwksReply(await self.signing_keys.published()))
 
     async def register(self, request: Asked) -> AuthReply:
-        """Make a user from `email` and `password` (also `name`); answers with a pair of tokens."""
+        """Create a user from `email` and `password` (also `name`); returns a pair of tokens."""
         body = await self.edge.accept(request, takes_forms=True)
         values = check(body, REGISTER_FIELDS)
         refuse_protected(body)
@@ -90,7 +90,7 @@ class TokenEndpoints:
         return _pair_reply(await self.pairs.start(signed_in), status=201)
 
     async def login(self, request: Asked) -> AuthReply:
-        """Start a session with `email` and `password`; answers with a pair of tokens."""
+        """Start a session with `email` and `password`; returns a pair of tokens."""
         body = await self.edge.accept(request, takes_forms=True)
         values = check(body, LOGIN_FIELDS)
         client = await self.edge.client(request.scope)
@@ -98,7 +98,7 @@ class TokenEndpoints:
         return _pair_reply(await self.pairs.start(signed_in))
 
     async def verify(self, request: Asked) -> AuthReply:
-        """Whose access token this is, and until when; 401 if it is not valid (any more)."""
+        """Return the user of the access token and when it expires; 401 if it is not, or no longer, valid."""
         access_token = access_token_of(request.scope)
         if access_token is None:
             raise BadAccessToken("send the access token as `Authorization: Bearer`")
@@ -106,12 +106,12 @@ class TokenEndpoints:
         return json_reply(VerifyReply(signed_in.user, to_iso(expires_at)), NO_STORE)
 
     async def refresh(self, request: Asked) -> AuthReply:
-        """The next pair for a `refresh_token`, which is good for once."""
+        """Exchange a `refresh_token`, which works once, for the next pair."""
         values = check(await self.edge.accept(request, takes_forms=True), _REFRESH_FIELDS)
         return _pair_reply(await self.pairs.refresh(values["refresh_token"]))
 
     async def logout(self, request: Asked) -> AuthReply:
-        """End the session of the access token, or of the `refresh_token`; both are of no use afterwards."""
+        """End the session of the access token, or of the `refresh_token`; both stop working."""
         body = await self.edge.accept(request, takes_forms=True)
         values = check({} if body is ABSENT else body, _LOGOUT_FIELDS)
         for token in await self._sessions_named(request.scope, values.get("refresh_token")):
@@ -119,7 +119,7 @@ class TokenEndpoints:
         return json_reply(Success(), set_cookies=self.edge.auth.cookies.clearing)
 
     async def _sessions_named(self, scope: Scope, refresh_token: str | None) -> set[str]:
-        """The sessions whose tokens of any kind the request carries. What is not valid names none."""
+        """The sessions that the request's tokens of any kind belong to; an invalid token belongs to none."""
         found = {await self.pairs.session_of(refresh_token)} if refresh_token else set()
         if (access_token := access_token_of(scope)) is not None:
             with contextlib.suppress(BadAccessToken):
@@ -146,7 +146,7 @@ ROUTES: tuple[Route[TokenEndpoints], ...] = (
 
 
 async def jwt_header(jwts: Jwts, user: User) -> HeaderPairs:
-    """`set-auth-jwt`; nothing if it would be too long, or cannot be had now: a session is worth more."""
+    """The header `set-auth-jwt`; none if it would be too long or cannot be signed now: the session matters more."""
     try:
         text = await jwts.of_user(user)
     except Unavailable as error:

@@ -1,4 +1,4 @@
-"""What all calls to databases share: bodies read to a limit or streamed, clients that leave, tokens that end."""
+"""What all calls to databases share: limited bodies, streams, clients that disconnect, tokens that are revoked."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -23,8 +23,8 @@ async def read_body(receive: Receive, max_bytes: int) -> bytes:
     """The whole body.
 
     Raises:
-        TooLarge: it has more bytes; no more than that are kept.
-        Gone: the client went away.
+        TooLarge: it has more bytes; no more than `max_bytes` are buffered.
+        Gone: the client disconnected.
     """
     parts: list[bytes] = []
     size = 0
@@ -47,9 +47,9 @@ def too_large(max_bytes: int) -> TooLarge:
 
 
 async def send_stream(send: Send, content_type: bytes, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
-    """Send an answer as it comes. Should it break off, the client sees the connection break, not a short answer.
+    """Send a response as it is made. If that breaks off, so does the connection: the client must not take it for whole.
 
-    A client that takes nothing for half a minute is given up: what it holds is not there for others.
+    A client that reads nothing for half a minute is dropped, as it holds what others need.
     """
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]})
@@ -70,7 +70,7 @@ async def send_stream(send: Send, content_type: bytes, first: bytes, rest: Async
 
 
 class Watched:
-    """Whether the client is still there, for as long as its answer is made and sent. Quick ones are never watched."""
+    """Watches whether the client disconnects while its response is made and sent. Quick calls are never watched."""
 
     __slots__ = ("_disconnect", "_receive", "_task", "_timer")
 
@@ -97,7 +97,7 @@ class Watched:
             self._disconnect.lose()
 
 
-# What a valid database token is asked besides: does its session live, and was it minted since the last rotation?
+# Further checks on a valid database token: is its session alive, and was it issued since the last rotation?
 
 SESSION_ENDED = "the session that this token was issued for has ended; sign in again"
 ROTATED = "this token was revoked by its operator; ask for a new one"
@@ -105,17 +105,17 @@ ROTATED = "this token was revoked by its operator; ask for a new one"
 
 @dataclass(frozen=True, slots=True)
 class TokenChecks:
-    """`is_live` tells whether a token's subject is still there, `generation` at which one a database is."""
+    """`is_live` returns whether a token's subject still exists, `generation` the current one of a database."""
 
     is_live: Callable[[str], Awaitable[bool]]
     generation: Callable[[str], Awaitable[int]]
 
     async def check(self, grant: Grant) -> None:
-        """Return if the token may be used.
+        """Check that the token may be used.
 
         Raises:
-            BadToken: it may not (any more).
-            CentralUnavailable: that is not known.
+            BadToken: it may not, or no longer.
+            CentralUnavailable: the central database does not answer.
         """
         if not await self.is_live(grant.subject):
             raise BadToken(SESSION_ENDED)

@@ -1,7 +1,7 @@
 """`/db/<name>/`: Hrana over HTTP to the tenant databases that we serve ourselves.
 
-The exact paths, a bearer token that is good for this database, a bounded body; then the provider does the rest.
-Errors have Hrana's form, `{message, code}`, because official clients show them to their users.
+It checks the path, the bearer token for this database and the size of the body; the provider does the rest. Errors have
+Hrana's form, `{message, code}`, because official clients show them to their users.
 """
 
 import contextlib
@@ -40,14 +40,14 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """An ASGI application. Before each call `checks`, if given, are asked whether the token may still be used."""
+    """An ASGI application. `checks`, if given, decide before each call whether the token may still be used."""
 
     server: DatabaseServer
     verifier: Verifier
     checks: TokenChecks | None = None
     max_body_bytes: int = 10_000_000
     replicas: Replicas | None = None
-    # Of large bodies, so that one database's clients cannot fill the memory.
+    # For large bodies, so that one database's clients cannot fill the memory.
     max_bodies_bytes_each: int = 40_000_000
     _held: Counter[str] = field(default_factory=Counter)
 
@@ -105,7 +105,7 @@ class Gateway:
                 await send_stream(send, _JSON, reply.body, reply.rest)
 
     def _announced(self, scope: HTTPScope) -> tuple[bytes | None, int]:
-        """The header `Authorization`, and how many bytes the body may have."""
+        """The header `Authorization`, and the announced size of the body, else the largest allowed."""
         authorization, size = None, self.max_body_bytes
         for name, value in scope["headers"]:
             if name == b"authorization" and authorization is None:
@@ -116,7 +116,7 @@ class Gateway:
 
     @contextlib.contextmanager
     def _room(self, database_name: str, size: int) -> Iterator[None]:
-        """Room for a large body, as long as it is needed."""
+        """Reserve memory for a large body while it is needed."""
         if self._held[database_name] + size > self.max_bodies_bytes_each:
             raise Overloaded("too much is being sent to this database at once; try again in a moment")
         self._held[database_name] += size
@@ -129,7 +129,7 @@ class Gateway:
 
 
 class DatabasePaths:
-    """ASGI wrapper: requests for databases go to the gateway before the router looks at them.
+    """ASGI wrapper that passes requests for databases to the gateway, before the router sees them.
 
     Routing takes as long as the gateway's own work, and replicas may call at the root.
     """
@@ -152,7 +152,7 @@ class DatabasePaths:
 
 
 def gateway_routes(gateway: Gateway) -> ASGIRouteHandler:
-    """The gateway as a part of the application."""
+    """The gateway as a route of the application."""
 
     @asgi("/db", is_mount=True, copy_scope=False, opt={"exclude_from_auth": True})
     async def database_gateway(scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,7 +164,7 @@ def gateway_routes(gateway: Gateway) -> ASGIRouteHandler:
 def _split(path: str) -> tuple[str, str]:
     """Database name and endpoint of `/name/endpoint/`, the path below the mount.
 
-    Some clients add a slash of their own to the one at the end of a database's URL.
+    Some clients add a slash even if the database's URL ends with one.
     """
     database_name, _, endpoint = path[1:].partition("/")
     return (database_name, endpoint.removeprefix("/").removesuffix("/")) if path.startswith("/") else ("", "")
@@ -184,18 +184,18 @@ async def _send_error(send: Send, error: FreeholdError) -> None:
     headers: list[tuple[bytes, bytes]] = []
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if status in {429, 503} and not isinstance(error, OutcomeUnknown):  # which is not to be sent again unseen
+    if status in {429, 503} and not isinstance(error, OutcomeUnknown):  # which must not be repeated blindly
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
     if status >= 500:
         log.warning("gateway.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
-    # What an operator may read of a disk is not for clients.
+    # Details for operators, such as disk errors, are not for clients.
     is_private = status >= 500 and not isinstance(error, DatabaseDamaged | OutcomeUnknown)
     message = "the database does not answer now; try again later" if is_private else str(error)
     await _send(send, status, _encode(Error(message, code_of(error))), headers)
 
 
 def database_status_of(error: FreeholdError | type[FreeholdError]) -> int:
-    """As everywhere, but that whoever asks for too much at once is told so: 429."""
+    """The status as elsewhere, except that too much at once is 429."""
     kind = error if isinstance(error, type) else type(error)
     return STATUS["too many"] if issubclass(kind, Overloaded) else status_of(kind)
 

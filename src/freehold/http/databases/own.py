@@ -1,4 +1,4 @@
-"""The databases that a user may open: their own, and those they filled as a guest; where each is, and a token."""
+"""The databases that a user may open, their own and those they filled as a guest: address and token."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -40,12 +40,12 @@ _MESSAGES = {
     TenantState.PROVISIONING: "Your database is being created. Ask again in a moment.",
     TenantState.FAILED: "Creating your database is taking too long. We keep trying; ask again in a moment.",
 }
-# The answer holds a credential, and a refusal must not outlive its cause.
+# The response holds a credential, and a refusal must not outlive its cause.
 NEVER_STORED = {"Cache-Control": "no-store"}
 
 
 class DatabasePending(Struct, frozen=True, kw_only=True):
-    """The 202 of `GET /databases/user`: no database yet, so no URL and no token. `message` is for people."""
+    """The 202 of `GET /databases/user`: no database yet, so no URL and no token. `message` is for users."""
 
     id: str
     user_id: str
@@ -60,7 +60,7 @@ DATABASE_ANSWERS = {
     **answers(DatabasePending, status=HTTP_202_ACCEPTED, words="Not ready yet: ask again after `Retry-After` seconds"),
 }
 DATABASE_REFUSALS = (NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDeleted)
-"""Of every route that hands out a database, for the API description."""
+"""Errors of every route that hands out a database, for the API description."""
 
 
 def _unstored(handler: Callable[..., Response[Any]]) -> Callable[..., Response[Any]]:
@@ -73,11 +73,11 @@ def _unstored(handler: Callable[..., Response[Any]]) -> Callable[..., Response[A
 
 
 UNSTORED = {kind: _unstored(handler) for kind, handler in EXCEPTION_HANDLERS.items()}
-"""Exception handlers for routes whose answers nobody may keep."""
+"""Exception handlers for routes whose responses must not be cached."""
 
 
 class DatabasesController(Controller):
-    """Needs a session or an API key. There is no way to name another user's database here."""
+    """Needs a session or an API key; only the caller's own database can be reached."""
 
     path = "/databases"
     tags = ("databases",)
@@ -98,12 +98,12 @@ class DatabasesController(Controller):
         database_caller: NamedDependency[DatabaseCaller],
         access_level: Access = "full",
     ) -> Response[DatabaseCredentials | DatabasePending]:
-        """The signed-in user's database, with a token made for this answer; 202 while the database is made.
+        """Return the caller's database with a new token; 202 while the database is being created.
 
         An API key (`x-api-key`) gets a `read_only` token, unless it has the scope `databases:write`.
 
-        Refusals: 403 `database_suspended`, 409 `database_deleting`, 410 `database_deleted`, and 404 `not_found`
-        for a user that another tool brought in and who has no database yet.
+        Refusals: 403 `database_suspended`, 409 `database_deleting`, 410 `database_deleted`, and 404 `not_found` for a
+        user who was added by another tool and has no database yet.
         """
         caller = database_caller
         asked = access_level if caller.may_write else narrowed(access_level, "read_only")
@@ -111,7 +111,7 @@ class DatabasesController(Controller):
 
 
 class GuestDatabase(Struct, frozen=True, kw_only=True):
-    """One of them. `id` is the guest's; `linked_at` is when they signed in to this account."""
+    """A database that the user filled as a guest. `id` is the guest's; `linked_at` is when they signed in here."""
 
     id: str
     db_name: str
@@ -132,7 +132,7 @@ class GuestDatabasesController(Controller):
     async def guest_databases(
         self, guest_databases: NamedDependency[GuestDatabases], signed_in: NamedDependency[SignedIn]
     ) -> Response[list[GuestDatabase]]:
-        """The databases to merge, or to delete, the oldest link first. Nothing happens to them by itself."""
+        """List the guest databases to merge or delete, oldest link first. Nothing happens to them automatically."""
         found = [
             GuestDatabase(
                 id=link.guest_id,
@@ -154,7 +154,7 @@ class GuestDatabasesController(Controller):
         guest_id: FromPath[str],
         access_level: GuestAccess = "read_only",
     ) -> Response[DatabaseCredentials | DatabasePending]:
-        """One of them, with a token made for this answer; the answer is that of `GET /databases/user`."""
+        """Return a guest's database with a new token; the response is that of `GET /databases/user`."""
         return database_reply(
             await guest_databases.open(signed_in.user_id, guest_id, signed_in.reference, access_level)
         )
@@ -166,12 +166,12 @@ class GuestDatabasesController(Controller):
         signed_in: NamedDependency[SignedIn],
         guest_id: FromPath[str],
     ) -> None:
-        """Delete it for good: merge first what shall be kept. There is no way back."""
+        """Delete a guest's database for good; first merge what should be kept."""
         await guest_databases.delete(signed_in.user_id, guest_id)
 
 
 def database_reply(found: UserDatabase) -> Response[DatabaseCredentials | DatabasePending]:
-    """200 with a token, or 202 while there is none to give; kept by nobody."""
+    """A 200 with a token, or a 202 while there is none yet; neither may be cached."""
     match found:
         case ReadyDatabase():
             return Response(_credentials(found), status_code=HTTP_200_OK, headers=NEVER_STORED)

@@ -1,7 +1,7 @@
-"""Embedded replicas of libSQL, over gRPC-web: an exact list of calls, for the database that the token names.
+"""Embedded replicas of libSQL over gRPC-web: a fixed list of calls, for the database that the token names.
 
-Some clients keep the path of a database's URL and some drop it, so a call may come without a name. Which namespace
-a client asks for in a header counts for nothing.
+Some clients keep the path of a database's URL and some drop it, so a call may come without a name. The namespace that a
+client sends in a header is ignored.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Replicas:
     async def serve(
         self, scope: HTTPScope, receive: Receive, send: Send, database_name: str | None, method: str
     ) -> None:
-        """Answer one call of `REPLICA_METHODS`; without a name the token says which database is meant."""
+        """Answer one call of `REPLICA_METHODS`; without a name, the token names the database."""
         try:
             await self._answer(scope, receive, send, database_name, cast(ReplicaMethod, method))
         except Gone:

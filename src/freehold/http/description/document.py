@@ -1,8 +1,7 @@
-"""`/schema`: the API described for machines (OpenAPI), as JSON and as YAML.
+"""`/schema`: the API's description (OpenAPI), as JSON and as YAML.
 
-The framework describes what its handlers take and give; who may call them and how they refuse is added here. Its
-pages for people are left out: they run scripts of other hosts on our origin, where those could act as whoever is
-signed in, and they stay empty without the internet.
+The framework describes what handlers take and return; callers and errors are added here. Its HTML pages are left out:
+they run scripts from other hosts on our origin, which could act as the signed-in user, and need the internet.
 """
 
 import copy
@@ -38,7 +37,7 @@ _PATH = "/schema"
 
 
 class ApiDescription:
-    """What one installation's application is. It is put together when someone first asks for it."""
+    """The description of one installation's API, made when it is first requested."""
 
     def __init__(self, rules: Rules, cookies: SessionCookies, *, has_gateway: bool) -> None:
         self._rules = rules
@@ -46,7 +45,7 @@ class ApiDescription:
         self._has_gateway = has_gateway
 
     def config(self) -> OpenAPIConfig:
-        """For the framework. The JSON form is at `/schema` itself and at `/schema/openapi.json`."""
+        """The framework's configuration. The JSON form is at `/schema` itself and at `/schema/openapi.json`."""
         return OpenAPIConfig(
             title="Freehold",
             version=__version__,
@@ -58,7 +57,7 @@ class ApiDescription:
         )
 
     def complete(self, app: Litestar, schema: Described) -> Described:
-        """The framework's description with all that it cannot know. Takes some milliseconds."""
+        """The framework's description, completed with what it cannot know. Takes some milliseconds."""
         handlers = {
             (route.path_format or "/", method.lower()): found[0]
             for route in app.routes
@@ -96,7 +95,7 @@ class ApiDescription:
 
 
 class _Once(OpenAPIRenderPlugin):
-    """Rendered once: the YAML takes a fifth of a second, for which nobody else is served."""
+    """Renders once: the YAML takes a fifth of a second, during which nobody else is served."""
 
     def __init__(self, plugin: OpenAPIRenderPlugin, description: ApiDescription) -> None:
         super().__init__(path=plugin.paths, media_type=plugin.media_type)
@@ -117,16 +116,15 @@ async def _refuse_other_paths(request: Asked) -> None:
         raise NotFoundException
 
 
-# Which members of a body have to be sent, and which are always there: schemas tell neither by their defaults.
-#
-# A member with a default may be left out of a request, and is there in every answer whose struct does not leave out
-# what is as by default. Generators take a default for either, each in its own way, so none stays.
+# Which members a request must have and a response always has, which defaults do not say. A member with a default may be
+# omitted from a request, and is in every response unless its struct has `omit_defaults`. Generators interpret defaults
+# in different ways, so they are all removed.
 
 _REFERENCE = re.compile(r'"#/components/schemas/([^"]+)"')
 
 
 def with_presence(schemas: Described, paths: Described) -> Described:
-    """The schemas without defaults; what an answer always has is required."""
+    """The schemas without defaults; members that a response always has are required."""
     sent = _reachable(schemas, list(_bodies(paths)))
     sparse = {kind.__name__ for kind in _structs(msgspec.Struct) if kind.__struct_config__.omit_defaults}
     return {name: _plain(schema, is_whole=name not in sent | sparse) for name, schema in schemas.items()}
@@ -235,7 +233,7 @@ def hrana_paths() -> Described:
 
 
 def hrana_schemas() -> Described:
-    """All structs of the protocol, under names of their own: its words, such as `Error`, are others' too."""
+    """All structs of the protocol, with a prefix, as names such as `Error` are used elsewhere, too."""
     kinds = [
         *(kind for _, _, request, response, _ in _CALLS for kind in (request, response) if kind),
         protocol.CursorResp,
@@ -256,7 +254,7 @@ def _ref(name: str) -> str:
 
 
 def _renamed(name: str, schema: dict[str, Any]) -> Described:
-    """Titled by its own name; a tag is a text that is always the same."""
+    """The schema with its prefixed title; a tag becomes a constant string."""
     plain = copy.deepcopy(schema)
     plain["title"] = f"{_PREFIX}{name}"
     for member in plain.get("properties", {}).values():

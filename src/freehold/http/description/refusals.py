@@ -1,6 +1,6 @@
-"""Which refusals a route may answer, and who may call it: derived from its guards, dependencies, rate and errors.
+"""The errors of a route and who may call it, derived from its guards, dependencies, rate and declared errors.
 
-So the API description cannot fall behind the code: nobody lists statuses for a route.
+No route lists its statuses, so the API description cannot fall behind the code.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -23,17 +23,17 @@ Security = list[dict[str, list[str]]]
 Described = dict[str, Any]
 
 _SESSION = ("sessionCookie", "sessionToken", "formCookie")
-# `/api/auth` knows its own cookie only; a form's is for `/api/v1/auth` and what lies beside it.
+# `/api/auth` accepts its own cookie only; the form's cookie is for `/api/v1/auth` and the routes outside.
 _OWN_SESSION = ("sessionCookie", "sessionToken")
-_FROM_A_BROWSER = {400, 403, 413, 415}  # what `AuthContext.accept` looks at before all else
-_BODY = {400, 408, 413, 429}  # read for so long, so much, while there is room
+_FROM_A_BROWSER = {400, 403, 413, 415}  # what `AuthContext.accept` checks first
+_BODY = {400, 408, 413, 429}  # limits of size, time and memory
 
 
 class Problem(Struct, frozen=True, kw_only=True):
     """RFC 9457. `code` is for programs and listed in docs/errors.md; `detail` says what happened and what to do.
 
-    `faults` lists single faults where there may be several; quote `request_id` when asking about a 5xx; `reason` is
-    the operator's reason for a suspension.
+    `faults` lists the faults if there may be several; quote `request_id` when asking about a 5xx; `reason` is the
+    operator's reason for a suspension.
     """
 
     type: str
@@ -65,7 +65,7 @@ FORMS: Mapping[Form, tuple[str, type[Struct], str]] = {
     "auth": ("AuthError", AuthError, "application/json"),
     "database": ("HranaError", HranaError, "application/json"),
 }
-"""By the kind of path: the name of the body, its form, and its media type."""
+"""By the kind of path: the error body's name, its form, and its media type."""
 
 _SAID: dict[int, str] = {
     400: "The request is not valid",
@@ -85,18 +85,18 @@ _SAID: dict[int, str] = {
 
 
 def form_of(path: str) -> Form:
-    """Which form the errors of a path have."""
+    """The form of errors at this path."""
     if path == "/db" or path.startswith("/db/"):
         return "database"
     return "auth" if path.startswith("/api/auth/") else "api"
 
 
 def statuses_of(handler: HTTPRouteHandler, method: str, path: str, rules: Rules, *, has_input: bool) -> set[int]:
-    """The statuses of all refusals that the route may answer. `has_input`: the framework checks what it is given."""
+    """All error statuses of the route. `has_input`: the framework validates its parameters or body."""
     opt, form, unsafe = handler.opt, form_of(path), method not in SAFE_METHODS
     found = {_status(each, form) for each in refused_by(opt)}
     callers = callers_of(handler)
-    if has_input and form == "api":  # which `/api/auth` reads by itself, and says so where it minds
+    if has_input and form == "api":  # `/api/auth` reads its input itself, and declares a 400 where it may occur
         found.add(400)
     if unsafe:
         found |= _BODY if form != "auth" and _takes_body(handler) else set()
@@ -104,7 +104,7 @@ def statuses_of(handler: HTTPRouteHandler, method: str, path: str, rules: Rules,
     if callers and {} not in callers:
         found.add(401)
         if any(roles for each in callers for roles in each.values()) or unsafe:
-            found.add(403)  # another role or scope; or a cookie that another site's page sent
+            found.add(403)  # a missing role or scope, or a cookie sent by another site's page
     if rules.of(path) is not None:
         found.add(429)
     if not opt.get(ALONE):
@@ -113,7 +113,7 @@ def statuses_of(handler: HTTPRouteHandler, method: str, path: str, rules: Rules,
 
 
 def callers_of(handler: HTTPRouteHandler) -> Security:
-    """Who may call the route, as OpenAPI's security requirements; empty for everyone. Roles and scopes are lists."""
+    """Who may call the route, as OpenAPI's security requirements with roles and scopes; empty for everyone."""
     guards, asked = handler.resolve_guards(), handler.parsed_fn_signature.parameters
     found: Security = []
     if require_admin in guards:
@@ -144,7 +144,7 @@ def callers_of(handler: HTTPRouteHandler) -> Security:
 
 
 def shared_responses() -> Described:
-    """Every refusal once, to be referred to: `components.responses`."""
+    """All error responses, to be referred to: `components.responses`."""
     return {_name(form, status): _response(form, status) for form in FORMS for status in sorted(_SAID)}
 
 
@@ -157,7 +157,7 @@ def error_schemas() -> Described:
 
 
 def references(form: Form, statuses: Iterable[int], bare: Container[int] = ()) -> Described:
-    """The refusals of one route; those that are `bare` have no body."""
+    """The error responses of one route; those that are `bare` have no body."""
     return {
         str(status): {"description": f"{_SAID[status]}; without a body."}
         if status in bare
@@ -167,7 +167,7 @@ def references(form: Form, statuses: Iterable[int], bare: Container[int] = ()) -
 
 
 def security_schemes(session_cookie: str, form_cookie: str) -> Described:
-    """Every way to say who calls."""
+    """All ways to authenticate."""
     return {
         "sessionCookie": {
             "type": "apiKey",

@@ -1,7 +1,7 @@
-"""One HTTP connection: uvicorn's own, with a limit to whatever it would keep while a request is still coming.
+"""One HTTP connection: uvicorn's own, with limits on what it would keep while a request is still coming.
 
-The parser keeps a field of a head until its end, and the server all fields; neither knows a limit. So what is fed to
-the parser while it stands in a head is counted, before it is fed.
+The parser buffers each field of a head, and the server all of them, without a limit. So the bytes of a head are counted
+before they are fed to the parser.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ _MAX_PIPELINED = 32
 _LINGER_S = 2.0
 _LINGER_BYTES = 4_000_000
 _IDLE, _HEAD, _BODY = "idle", "head", "body"
-# Twice as quick as `super()`, for what is called for each request.
+# Twice as fast as `super()`, for what is called for each request.
 _data_received = HttpToolsProtocol.data_received
 _headers_complete = HttpToolsProtocol.on_headers_complete
 _RETRY_AFTER = b"retry-after: 2\r\n"
 
 
 class Refused(Exception):
-    """Tells the parser to stop; why is in the connection."""
+    """Stops the parser; the reason is in the connection."""
 
 
 class Connection(HttpToolsProtocol):
-    """To be made by `connections_of`, which says what it is counted in."""
+    """Made by `connections_of`, which sets where it is counted."""
 
     counted: Connections
     network_of: Callable[[str], str]
@@ -49,10 +49,10 @@ class Connection(HttpToolsProtocol):
         self.address = ""
         self.body_bytes = 0
         self._stage = _IDLE
-        self._count = 0  # of requests that have come whole
-        self._fed = 0  # bytes since the last request, or of this head, that came with later calls than the first
-        self._before = 0  # the size of the call in which that began
-        self._quiet = 0  # bytes of this body that brought nothing of it
+        self._count = 0  # requests received completely
+        self._fed = 0  # bytes of this head, without the call in which the last request ended
+        self._before = 0  # the size of the latest call
+        self._quiet = 0  # bytes since the body last grew
         self._is_over = False
         self._lingered = 0
         self._fault: tuple[int, str] | None = None
@@ -71,24 +71,24 @@ class Connection(HttpToolsProtocol):
             return self._count, _IDLE if cycle is None or cycle.response_complete else "waiting"
         if cycle.response_complete:
             return self._count, "leftover"
-        # Nobody has asked for the body yet, or nobody takes it: no fault of the client.
+        # The app has not asked for the body yet, or does not take it: no fault of the client.
         is_ours = cycle.waiting_for_100_continue or self.flow.read_paused
         return self._count, "waiting" if is_ours else _BODY
 
     @property
     def unread_bytes(self) -> int:
         if self.cycle is not None and not self.cycle.response_complete and not self._is_over:
-            return 0  # what makes the answer takes care of it
+            return 0  # whatever makes the response watches it
         return self.transport.get_write_buffer_size()
 
     def turn_away(self, reason: str) -> None:
-        """There is no room for it: say so and close, without waiting for anything."""
+        """Refuse the connection for lack of room, and close it without waiting for anything."""
         self._is_over = True
         self.transport.write(_refusal(503, reason))
         self.transport.close()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer when those before have been answered, and close."""
+        """Send an error after the responses to earlier requests, and close."""
         if self._is_over:
             return
         self._is_over = True
@@ -117,7 +117,7 @@ class Connection(HttpToolsProtocol):
     # As a protocol --------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count it, and refuse it where there are too many."""
+        """Count the connection, and refuse it if there are too many."""
         super().connection_made(transport)
         self.address = type(self).network_of(self.client[0] if self.client else "")
         if (reason := self.counted.add(self)) is not None:
@@ -144,7 +144,7 @@ class Connection(HttpToolsProtocol):
             self._quiet += size
             self._before = size
             super().data_received(data)
-            # Trailers are thrown away, and the size lines of chunks too; neither goes on for ever.
+            # Trailers and the size lines of chunks are discarded, but neither may go on for ever.
             if self._stage is _BODY and (self._quiet > MAX_HEAD_BYTES or len(self.headers) > MAX_FIELDS):
                 self.refuse(431, f"what follows a body may have {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields")
         elif size <= MAX_HEAD_BYTES - self._fed:
@@ -155,7 +155,7 @@ class Connection(HttpToolsProtocol):
             self._feed_part(data, MAX_HEAD_BYTES - self._fed)
 
     def _feed_part(self, data: bytes, size: int) -> None:
-        """No more than a head may have: the parser shows whether one ends in it."""
+        """Feed no more than a head may have, and refuse it if it does not end in that."""
         count = self._count
         self._fed += size
         self._before = size
@@ -165,7 +165,7 @@ class Connection(HttpToolsProtocol):
         self.data_received(data[size:])
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn answers when the parser stops; it may have stopped because we told it to."""
+        """Called by uvicorn when the parser stops, perhaps because we stopped it."""
         if self._fault is not None:
             self.refuse(*self._fault)
         elif not self._is_over:
@@ -173,7 +173,7 @@ class Connection(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: strangers ask for it, and it is answered as if they had not."""
+        """Log nothing: anyone can ask for an upgrade, and the request is served without it."""
 
     # Of the parser --------------------------------------------------------------------------------------
 
@@ -191,14 +191,14 @@ class Connection(HttpToolsProtocol):
         if (cycle is None or cycle.response_complete) and not self.root_path and not self.limit_concurrency:
             self._begin()
         else:
-            _headers_complete(self)  # it waits for the one before it
+            _headers_complete(self)  # it waits for the previous request
         self._stage = _BODY
         self.body_bytes = self._quiet = 0
-        # What the parser finds from now on are trailers, which are none of the head's business.
+        # Fields that the parser finds from now on are trailers, not the head's.
         self.headers = []
 
     def _begin(self) -> None:
-        """Start with what is asked for. What uvicorn does besides, for websockets and limits, is not for us."""
+        """Start the request, without uvicorn's code for websockets and its own limits, which we do not use."""
         parser, scope, url = self.parser, self.scope, self.url
         version = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
@@ -229,7 +229,7 @@ class Connection(HttpToolsProtocol):
         self._start_asgi_task(self.cycle, self.app)
 
     def on_response_complete(self) -> None:
-        """As uvicorn, but for its timer: whoever counts connections looks after those that are idle."""
+        """As in uvicorn, but without its timer: `Connections` closes those that are idle."""
         if self.pipeline:
             super().on_response_complete()
             return
@@ -262,7 +262,7 @@ class Connection(HttpToolsProtocol):
         raise Refused
 
     def _part_after(self, last: RequestResponseCycle, answer: bytes) -> None:
-        """The same when what was asked for before has been answered."""
+        """Call `_part` once the last request has been answered."""
         on_response = last.on_response
 
         def answered() -> None:
@@ -274,7 +274,7 @@ class Connection(HttpToolsProtocol):
     # The end --------------------------------------------------------------------------------------------
 
     def _part(self, answer: bytes) -> None:
-        """Say why, and take for a moment what is still coming: else the client's machine throws the answer away."""
+        """Send the response, and read on for a moment: otherwise the client's machine discards it."""
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
@@ -295,7 +295,7 @@ _TOO_LARGE = f"the head of a request may have {MAX_HEAD_BYTES} bytes and {MAX_FI
 
 
 def connections_of(counted: Connections, network_of: Callable[[str], str]) -> type[Connection]:
-    """The kind of connection to serve with; `network_of` says what an address is counted by."""
+    """The class of connections for a server; `network_of` returns what an address is counted by."""
 
     class Counted(Connection):
         pass

@@ -1,6 +1,6 @@
-"""What connections may take of the process: their number, the time of a request, what waits to be read or sent.
+"""Limits on a process's connections: their number, the time that a request takes, unsent responses.
 
-One look a second at all of them costs less than a timer for each, and nothing while there are none.
+One check of all of them a second costs less than a timer for each, and nothing while there are none.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from freehold.log import get_logger
 log = get_logger()
 
 _LOOK_S = 1.0
-# Longer than proxies and clients keep a connection idle: whoever closes first must not be we.
+# Longer than proxies and clients keep a connection idle: we must not be the first to close it.
 _IDLE_S = 75.0
 _LEFTOVER_S = 5.0  # for the rest of a body whose request has been answered
 _HURRIED_S = 10.0
@@ -30,42 +30,42 @@ class ConnectionLimits(Struct, frozen=True, kw_only=True):
     connections_each: int = 1000
     head_s: float = 20.0
     body_s: float = 30.0
-    # Whoever has sent or taken as much as this comes to in `body_s` gets as long again.
+    # A client that moves as much as this comes to in `body_s` gets as long again.
     least_bytes_a_s: int = 1000
     unread_bytes: int = 256_000_000
 
 
 class Peer(Protocol):
-    """One connection, as far as it is looked at here."""
+    """One connection, as seen here."""
 
     address: str
 
     @property
     def stage(self) -> tuple[int, str]:
-        """The number of the request and what is being done: `idle`, `head`, `body`, `leftover` or `waiting`."""
+        """The number of the request, and its stage: `idle`, `head`, `body`, `leftover` or `waiting`."""
         ...
 
     @property
     def body_bytes(self) -> int:
-        """How much of the body has come."""
+        """How much of the body has arrived."""
         ...
 
     @property
     def unread_bytes(self) -> int:
-        """How much of finished answers the client has not taken yet."""
+        """How much of finished responses the client has not read yet."""
         ...
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer, if that can still be done, and close."""
+        """Send an error if that is still possible, and close."""
         ...
 
     def drop(self) -> None:
-        """Close at once, whatever has not been sent."""
+        """Close at once, and discard what has not been sent."""
         ...
 
 
 class _Window:
-    """Since when how much has been moved."""
+    """A period of time, and how much had been moved when it started."""
 
     __slots__ = ("bytes", "since")
 
@@ -76,7 +76,7 @@ class _Window:
         self.since, self.bytes = now, so_far
 
     def is_over(self, now: float, so_far: float, limit_s: float, least_bytes: float) -> bool:
-        """Whether too little has been moved for too long. If enough was, the time starts again."""
+        """Whether too little was moved for too long. Once enough is, the period starts again."""
         if so_far - self.bytes >= least_bytes:
             self.start(now, so_far)
         return now - self.since > limit_s
@@ -104,7 +104,7 @@ class Connections:
         is_short: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`is_shared`: whether many people come from this address. `is_short`: whether memory for bodies is."""
+        """`is_shared`: whether many clients have this address. `is_short`: whether memory for bodies is short."""
         self._limits = limits
         self._is_shared = is_shared
         self._is_short = is_short
@@ -117,7 +117,7 @@ class Connections:
         return len(self._all)
 
     def add(self, peer: Peer) -> str | None:
-        """Count it. Returns the reason if there is no room for it."""
+        """Count a connection. Returns the reason if there is no room for it."""
         limits, address = self._limits, peer.address
         reason = None
         if self._by_address[address] >= limits.connections_each and not self._is_shared(address):
@@ -131,14 +131,14 @@ class Connections:
         return reason
 
     def remove(self, peer: Peer) -> None:
-        """It is closed."""
+        """Stop counting a connection that is closed."""
         if self._all.pop(peer, None) is not None:
             self._by_address[peer.address] -= 1
             if not self._by_address[peer.address]:
                 del self._by_address[peer.address]
 
     def look(self) -> None:
-        """End those that have used up their time."""
+        """Close connections that have used up their time."""
         now, unread_bytes = self._clock(), 0
         for peer, seen in list(self._all.items()):
             self._look_at(peer, seen, now)
@@ -184,7 +184,7 @@ class Connections:
 
     def _look_at_answer(self, peer: Peer, seen: _Seen, now: float) -> None:
         unread = peer.unread_bytes
-        if unread > seen.most_unread:  # another answer
+        if unread > seen.most_unread:  # another response
             seen.most_unread = unread
             seen.answer.start(now, 0)
         elif not unread:
@@ -194,7 +194,7 @@ class Connections:
             peer.drop()
 
     def _drop_largest(self, unread_bytes: int) -> None:
-        """Memory is short: those who hold most of it lose their answers."""
+        """Close the connections that hold the most unread bytes until the rest is within the limit."""
         for peer in sorted(self._all, key=lambda each: each.unread_bytes, reverse=True):
             if unread_bytes <= self._limits.unread_bytes:
                 return
@@ -203,7 +203,7 @@ class Connections:
             peer.drop()
 
     def _make_room(self, address: str) -> bool:
-        """Close one of those who have the most, if it waits for nothing, rather than turn away who has few."""
+        """Close an idle connection of the address with the most, unless `address` has about as many."""
         most, heaviest = max(
             ((count, each) for each, count in self._by_address.items() if not self._is_shared(each)), default=(0, "")
         )

@@ -1,7 +1,7 @@
 """CORS for the front ends of trusted origins, with credentials. Source: the Fetch standard, section 3.3.
 
-The framework's own middleware knows neither patterns nor apps' own schemes, which `TRUSTED_ORIGINS` may hold; who
-may read an answer and whose cookies count must be one decision.
+The framework's middleware knows neither patterns nor apps' own schemes, which `TRUSTED_ORIGINS` may contain; and one
+decision must cover both who may read a response and whose cookies count.
 """
 
 import re
@@ -23,7 +23,7 @@ _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}")
 
 
 class Cors:
-    """ASGI wrapper. Requests without an `Origin`, which are the most, pass straight through."""
+    """ASGI wrapper. Requests without an `Origin`, which are most, pass straight through."""
 
     def __init__(self, app: ASGIApp, origins: TrustedOrigins) -> None:
         self._app = app
@@ -59,7 +59,7 @@ class Cors:
 
 
 async def _answer_preflight(scope: HTTPScope, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-    """Without the allowing headers, which an untrusted origin does not get, the browser stops here."""
+    """Answer a preflight. Without the headers that only trusted origins get, the browser stops here."""
     headers.append((b"access-control-allow-methods", _METHODS))
     headers.append((b"access-control-max-age", _PREFLIGHT_AGE_S))
     wanted = header(scope, b"access-control-request-headers")

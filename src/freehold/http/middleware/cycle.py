@@ -1,8 +1,8 @@
-"""One request and its answer: uvicorn's own, with a quick way for answers that are whole, as nearly all are.
+"""uvicorn's request cycle, with a fast path for responses that are whole, as nearly all are.
 
-uvicorn writes an answer's head and its body one after the other: two packets, twice the system's work, and more than
-all of ours for a small answer. It also looks at each field with two regular expressions. Here both go out in one
-piece, and the head is looked at as a whole.
+uvicorn writes head and body one after the other: two packets and twice the work for the system, more than all of ours
+for a small response. It also checks each field with two regular expressions. Here both go out in one piece, and the
+head is checked as a whole.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, Reques
 
 _CONTROLS = bytes(code for code in (*range(32), 127) if code != ord("\t"))
 _LENGTH = b"content-length: "
-# How the connection goes on hangs on these.
+# These decide how the connection goes on.
 _NOT_PLAIN = frozenset({b"connection", b"transfer-encoding"})
 _BODILESS = frozenset({204, 304})
 _MOST_STARTS = 200
@@ -20,12 +20,12 @@ _starts: dict[bytes, bytes] = {}
 
 
 class Cycle(RequestResponseCycle):
-    """Sends what is whole at once, and leaves the rest to uvicorn."""
+    """Sends whole responses at once, and leaves the rest to uvicorn."""
 
-    _held = b""  # the head of an answer whose body is about to come
+    _held = b""  # the head of a response, until its body comes
 
     async def send(self, message: Any) -> None:
-        """Send one part of the answer, as ASGI has it."""
+        """Send one ASGI message."""
         if self._held:
             held, self._held = self._held, b""
             body = message.get("body", b"")
@@ -65,7 +65,7 @@ class Cycle(RequestResponseCycle):
         self.on_response()
 
     def _head(self, message: Any) -> bytes:
-        """The head of an answer whose length is known; nothing for one that is to be looked at more closely."""
+        """The head of a response of known length; empty if uvicorn has to check it."""
         if message["type"] != "http.response.start" or self.scope["method"] == "HEAD":
             return b""
         status = message["status"]
@@ -83,7 +83,7 @@ class Cycle(RequestResponseCycle):
         lines = len(parts) // 3 + 2
         parts.append(b"\r\n")
         head = b"".join(parts)
-        # The ends of our own lines are all that there may be of control characters.
+        # Our own line ends are the only control characters allowed.
         is_plain = len(head) - len(head.translate(None, _CONTROLS)) == 2 * lines
         if not is_plain or length is None or not length.isdigit():
             return b""
@@ -92,7 +92,7 @@ class Cycle(RequestResponseCycle):
 
 
 def _start_of(name: bytes) -> bytes:
-    """A field's name as it is sent, and what follows it; nothing for one that is not plain."""
+    """A field's name as it is sent, with the separator; empty if uvicorn has to check it."""
     lowered = name.lower()
     if lowered in _NOT_PLAIN or HEADER_RE.search(name):
         return b""

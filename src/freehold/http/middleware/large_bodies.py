@@ -1,6 +1,6 @@
-"""Large bodies: memory for them, counted while they are held; read out when they are refused.
+"""Large bodies: their memory is counted while they are held, and refused ones are read to the end.
 
-A server that answers and closes while bytes are still coming makes the client's machine throw the answer away.
+If a server responds and closes while bytes are still coming, the client's machine discards the response.
 """
 
 import asyncio
@@ -24,10 +24,8 @@ from freehold.errors import Unavailable
 from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import header
 
-# Memory for large bodies, of all connections together: from their first byte until their request is answered.
-#
-# Small ones take none of it, so that whoever signs in or asks for little does not notice when it is used up. One
-# client address gets a part of it only.
+# Memory for large bodies of all connections together, from their first byte until their request is answered. Small
+# bodies do not count, so sign-ins and small requests work even when it is used up. One client address gets only a part.
 
 SMALL_BYTES = 65_536
 
@@ -55,22 +53,18 @@ class BodyRoom:
         return 2 * self.used_bytes > self.total_bytes
 
     def enter(self, address: str, announced_bytes: int) -> "Place":
-        """A place for one body. Nothing is taken yet, but it is asked whether what was announced could come in.
-
-        Raises:
-            NoRoom: it could not.
-        """
+        """A place for one body. It takes nothing yet, but the announced size must fit. Raises `NoRoom`."""
         self._check(address, announced_bytes)
         return Place(self, address)
 
     def take(self, address: str, size: int) -> None:
-        """So much more of a body has come. Raises `NoRoom`, and nothing is taken then."""
+        """Count more bytes of a body. Raises `NoRoom`; nothing is counted then."""
         self._check(address, size)
         self.used_bytes += size
         self.by_address[address] += size
 
     def give_back(self, address: str, size: int) -> None:
-        """A body is no longer needed."""
+        """Release the bytes of a body."""
         self.used_bytes -= size
         self.by_address[address] -= size
         if not self.by_address[address]:
@@ -84,7 +78,7 @@ class BodyRoom:
 
 
 class Place:
-    """What one body holds of the room."""
+    """One body's share of the room."""
 
     __slots__ = ("_address", "_room", "_size")
 
@@ -94,25 +88,25 @@ class Place:
         self._size = 0
 
     def grow(self, size: int) -> None:
-        """So much more has come. Raises `NoRoom`."""
+        """Count more bytes. Raises `NoRoom`."""
         self._room.take(self._address, size)
         self._size += size
 
     def leave(self) -> None:
-        """Give back all of it."""
+        """Release all of it."""
         if self._size:
             self._room.give_back(self._address, self._size)
             self._size = 0
 
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
-_LARGEST_BYTES = 10_000_000  # that any route takes; one that announces more is refused without being read
+_LARGEST_BYTES = 10_000_000  # of any route; a body that announces more is refused unread
 _LIMIT_BYTES = 64_000_000
 _LIMIT_S = 2.0
 
 
 class LargeBodies:
-    """ASGI wrapper. What is read out is thrown away at once; so much and so long, and no more."""
+    """ASGI wrapper. The rest of a refused body is read, within limits of size and time, and discarded."""
 
     def __init__(self, app: ASGIApp, room: BodyRoom, addresses: ClientAddresses) -> None:
         self._app = app
@@ -126,7 +120,7 @@ class LargeBodies:
         address = self._addresses.accountable(scope)
         is_read = False
         place: Place | None = None
-        # Of a body that does not say how large it is, nobody knows yet that it is no small one.
+        # A body of unknown length may still be a small one.
         free_bytes = 0 if size > SMALL_BYTES + 1 else SMALL_BYTES
 
         async def receive_counted() -> HTTPReceiveMessage | WebSocketReceiveMessage:
@@ -154,7 +148,7 @@ class LargeBodies:
 
 
 def _announced(scope: HTTPScope) -> int:
-    """How many bytes are to come; 0 where there is no body, and one more than small for those of unknown length."""
+    """The announced size of the body; 0 if there is none, and one more than small if unknown."""
     if scope["method"] in _WITHOUT_BODY:
         return 0
     size = 0

@@ -1,9 +1,8 @@
 """Rate limits: which rate a path has, and the counting around all routes.
 
-It comes before a body is read, and long before a password waits to be hashed. Each request counts for its client's
-address; where a user is known (`http/guards.py`) also for the user. Answers say what is left in `RateLimit` and
-`RateLimit-Policy`, refusals when to come back in `Retry-After`.
-Source of the headers: draft-ietf-httpapi-ratelimit-headers-10.
+Requests are counted before a body is read, and long before a password is hashed: for their client's address and, where
+it is known (`http/guards.py`), for their user. Responses say what is left in `RateLimit` and `RateLimit-Policy`,
+refusals when to retry in `Retry-After`. Source of the headers: draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 from collections.abc import Callable
@@ -23,26 +22,26 @@ from freehold.http.client_address import ClientAddresses
 from freehold.limiting import Limiter, Rate, Verdict, hit_from
 from freehold.settings.fields import Settings
 
-# Which rate a path has. Below `/api/auth` the row of its route says it, as better-auth's own rules do.
+# Which rate a path has. Below `/api/auth` it is in the route's row, like better-auth's own rules.
 
 _MAX_SEGMENTS, _MAX_LENGTH = 2, 60
 _COSTLY = frozenset({"mail", "sign-in"})
 _FREE = frozenset({"/health", "/ready", "/metrics"})
 
-# What follows is a secret or a stranger's invention: neither may be a key, and guesses count together.
+# What follows is a secret or made up by a client: it must not be in a key, and guesses count together.
 _OPEN_ENDED = frozenset(
     route.path.split("/")[1] for routes in table.ROUTES.values() for route in routes if "{" in route.path
 )
-# In front of the keys of what lies below: paths of better-auth are keys as they are.
+# Prefixes of the keys of these paths; better-auth's paths are keys as they are.
 _PREFIXES = {table.BASE_PATH: "", form.BASE_PATH: "/v1"}
 
 Form = Literal["auth", "api", "database"]
 
 
 class Rule(Struct, frozen=True):
-    """A rate for one client address. `key` follows the address; `form` says how a refusal looks.
+    """A rate for one client address. `key` follows the address; `form` is the form of a refusal.
 
-    `is_costly`: what it guards takes work, mail or guesses, so that whole sites are counted as well.
+    `is_costly`: the route costs work or mail, or allows guesses, so whole sites are counted as well.
     """
 
     name: str
@@ -53,12 +52,12 @@ class Rule(Struct, frozen=True):
 
     @property
     def policy(self) -> str:
-        """As in the header `RateLimit-Policy`."""
+        """The value for the header `RateLimit-Policy`."""
         return f'"{self.name}";q={self.rate.hits};w={self.rate.window_s}'
 
 
 class Rules:
-    """The rule of each path, by the settings."""
+    """The rule of each path, from the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._rates: dict[RateName, Rate] = {
@@ -80,7 +79,7 @@ class Rules:
         for base, prefix in _PREFIXES.items():
             if path == base or path.startswith(base + "/"):
                 key = _bounded(path.removeprefix(base))
-                name = _NAMES.get((base, key), "auth")  # for what no route has, too
+                name = _NAMES.get((base, key), "auth")  # also for paths without a route
                 return Rule(name, self._rates[name], prefix + key, "auth", is_costly=name in _COSTLY)
         return self._api
 
@@ -100,7 +99,7 @@ _NOTE = "freehold_limits"
 
 
 class RateLimits:
-    """ASGI wrapper. `on_refused` is told the name of the rate that was exceeded."""
+    """ASGI wrapper. `on_refused` is called with the name of the rate that was exceeded."""
 
     def __init__(
         self,
@@ -139,7 +138,7 @@ class RateLimits:
 
 
 class _Counted:
-    """What one request was counted for."""
+    """What one request counted for."""
 
     __slots__ = ("_has_user", "_limiter", "_on_refused", "_user", "verdicts")
 
@@ -179,11 +178,7 @@ class _Counted:
 
 
 async def count_user(scope: Scope, user_id: str) -> None:
-    """Count the request for its user, once; nothing happens where there are no limits.
-
-    Raises:
-        RateLimited: too many requests of this user.
-    """
+    """Count the request for its user, once, if there are limits. Raises `RateLimited`."""
     counted: Any = scope.get(_NOTE)
     if counted is not None:
         await counted.hit_user(user_id)

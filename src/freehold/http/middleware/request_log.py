@@ -1,4 +1,4 @@
-"""Around every request: its id, one log line, what is counted, and the headers that every answer carries."""
+"""For every request: an id, a log line, metrics, and the headers that every response has."""
 
 import itertools
 import secrets
@@ -18,12 +18,11 @@ from freehold.audit.types import ANONYMOUS
 from freehold.http.client_address import ClientAddresses
 from freehold.log import quick_info
 
-# How many requests there were and how long they took, by class of route: plain numbers of one event loop.
-#
-# Counted for each request, so without locks or objects: under a microsecond, where a metrics library's own counters
-# take three. The library comes in when someone reads them, see `http/operations/metrics.py`.
+# The number and duration of requests by class of route, as plain numbers of one event loop: without locks or objects, a
+# request costs under a microsecond, with a metrics library's counters three. The library is used when someone reads
+# them, see `http/operations/metrics.py`.
 
-# Upper bounds in seconds; the last bucket, without one, is everything else.
+# Upper bounds in seconds; the last bucket, which has none, counts everything else.
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 _CLASSES = (
@@ -46,7 +45,7 @@ _CLASSES = (
 
 @lru_cache(4096)
 def route_class(path: str) -> str:
-    """One of a dozen names: strangers choose paths, and each name is a row in someone's memory."""
+    """One of a dozen names: clients choose paths, and each name takes memory wherever metrics are kept."""
     for start, name in _CLASSES:
         if path == start or path.startswith(start + "/"):
             return name
@@ -54,7 +53,7 @@ def route_class(path: str) -> str:
 
 
 class RequestCounts:
-    """Filled by the request log. `statuses` by class and status (0: the client left before there was one)."""
+    """Filled by the request log. `statuses` by class and status (0: the client disconnected first)."""
 
     def __init__(self) -> None:
         self.statuses: Counter[tuple[str, int]] = Counter()
@@ -63,7 +62,7 @@ class RequestCounts:
         self.refusals: Counter[str] = Counter()
 
     def note(self, path: str, status: int, seconds: float) -> None:
-        """One request that has been answered."""
+        """Count one request that has been answered."""
         name = route_class(path)
         self.statuses[name, status] += 1
         buckets = self.buckets.get(name)
@@ -73,12 +72,12 @@ class RequestCounts:
         self.seconds[name] += seconds
 
     def note_refusal(self, limit: str) -> None:
-        """One request that was over a rate limit."""
+        """Count one request over a rate limit."""
         self.refusals[limit] += 1
 
 
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
-# Asked for every few seconds by machines; worth a line only when something is wrong.
+# Polled every few seconds; worth a line only if something is wrong.
 _QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
 _MAX_PATH = 500
@@ -93,7 +92,7 @@ class RequestLog:
         self._app = app
         self._note = counts.note
         self._write_line = quick_info("request.finished")
-        # Unique over processes and restarts, and cheaper than asking the system for randomness each time.
+        # Unique across processes and restarts, and cheaper than asking the system for randomness each time.
         self._prefix = secrets.token_hex(4)
         self._count = itertools.count(1)
 
@@ -102,7 +101,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        path = scope["path"]  # mounted parts of the application are given the rest of it later
+        path = scope["path"]  # mounted parts of the application later see only the rest
         request_id = f"{self._prefix}-{next(self._count):x}"
         extra: dict[str, Any] = scope  # type: ignore[assignment]  # ASGI lets servers add keys of their own
         extra["freehold_request_id"] = request_id
@@ -135,10 +134,7 @@ class RequestLog:
 
 
 def _shown(path: str) -> str:
-    """Strangers choose it: neither may they fill the log, nor steer the terminal of whoever reads it.
-
-    And nobody may learn a secret from it.
-    """
+    """The path for the log: bounded, printable and without a secret, as clients choose it."""
     if path.startswith(_SECRET_BELOW):
         path = f"{_SECRET_BELOW}***"
     if len(path) > _MAX_PATH:
@@ -146,11 +142,11 @@ def _shown(path: str) -> str:
     return path if path.isprintable() else path.encode("unicode_escape").decode()
 
 
-# Tells the audit trail which request the running code answers.
+# Tells the audit trail which request is being handled.
 
 
 class AuditOrigins:
-    """ASGI wrapper, inside the request log, which gives the request its id."""
+    """ASGI wrapper, inside the request log, which assigns the request's id."""
 
     def __init__(self, app: ASGIApp, addresses: ClientAddresses) -> None:
         self._app = app
@@ -163,7 +159,7 @@ class AuditOrigins:
 
 
 class _RequestOrigin(Origin):
-    """Finds out where the request came from when an event is recorded; most requests record none."""
+    """Finds out where the request came from only when an event is recorded; most requests record none."""
 
     __slots__ = ("_addresses", "_scope")
 
@@ -174,7 +170,7 @@ class _RequestOrigin(Origin):
 
     @property
     def ip_address(self) -> str:
-        """The client's; without a proxy of ours in between, whoever is connected."""
+        """The client's address; without a proxy of ours in between, the peer's."""
         return self._addresses.seen(self._scope)
 
     @property

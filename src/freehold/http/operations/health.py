@@ -1,4 +1,4 @@
-"""Is the process up, and do the parts that it stands on answer?"""
+"""Whether the process is up, and whether the parts it depends on respond."""
 
 import asyncio
 import time
@@ -17,12 +17,10 @@ from freehold.http.route_facts import facts
 from freehold.providers.serving import HasStanding
 from freehold.wiring.services import Services
 
-# Anyone may ask whether the parts answer, as often as they like.
-#
-# One probe of each part at a time, and what it finds holds for a moment. An asker waits for a limited time; the
-# probe itself is left to end by itself, so that one that hangs is one, however many ask. On a machine whose cores
-# are all busy a probe takes its time: while it may still be in time, the good news before it holds. Time is counted
-# in turns of the event loop, for what waits for the loop is no fault of the part.
+# Anyone may ask as often as they like, so each part has one probe at a time, and its result holds for a moment. A
+# caller waits for a limited time; the probe is not cancelled, so at most one hangs, however many ask. On a busy machine
+# a probe takes long: while it may still be in time, the good result before it holds. Time is counted in turns of the
+# event loop, as waiting for the loop is no fault of the part.
 
 Probe = Callable[[], Awaitable[None]]
 
@@ -30,11 +28,11 @@ _LIMIT_S = 5.0
 _HOLDS_S = 1.0
 _FAULT_HOLDS_S = 0.2
 _TURN_S = 0.1
-_PATIENCE_S = 1.0  # of an asker for whom there is news that is not old
+_PATIENCE_S = 1.0  # of a caller, if the last result is recent and good
 
 
 class Readiness:
-    """`probes` by the name of the part, as people know it; each raises what is wrong."""
+    """`probes` by the name of the part for people; each raises what is wrong."""
 
     def __init__(
         self,
@@ -47,11 +45,7 @@ class Readiness:
         self._parts = [_Part(name, probe, limit_s, holds_s, fault_holds_s) for name, probe in probes.items()]
 
     async def check(self) -> None:
-        """Return when all parts answered, in time, not long ago.
-
-        Raises:
-            Unavailable: with the first that did not.
-        """
+        """Check that all parts respond in time, or recently did. Raises `Unavailable` for the first that does not."""
         for fault in await asyncio.gather(*(part.fault() for part in self._parts)):
             if fault is not None:
                 raise fault
@@ -118,7 +112,7 @@ _MOST_NAMED = 100
 
 
 class ReadyReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whatever else is worth knowing goes beside `status`; what keeps the service from its work is a 503."""
+    """The status, and what else is worth knowing; a service that cannot work responds with 503 instead."""
 
     status: str
     sqld: str = ""
@@ -127,7 +121,7 @@ class ReadyReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DamageReport:
-    """What `/ready` says of databases that cannot be opened, and of an sqld that nobody looks after."""
+    """What `/ready` says about databases that cannot be opened, and about an unsupervised sqld."""
 
     def __init__(self, services: Services) -> None:
         self._damaged = services.damaged
@@ -135,7 +129,7 @@ class DamageReport:
         self._metrics_token = services.settings.metrics_token.reveal()
 
     def reply(self, request: Asked) -> ReadyReply:
-        """The answer of a service that is ready; names are for those who may read the metrics."""
+        """The response of a ready service; names are only for those who may read the metrics."""
         names = sorted(self._damaged())
         if not names:
             return ReadyReply(status="ready", sqld=self._sqld())
@@ -150,32 +144,32 @@ class DamageReport:
 
 
 class HealthController(Controller):
-    """For load balancers and people; needs no credentials and tells nothing else."""
+    """For load balancers and people; needs no credentials and reveals nothing else."""
 
     path = "/"
     tags = ("health",)
 
     @get("/health", operation_id="health", opt=facts(is_alone=True))
     async def health(self) -> dict[str, str]:
-        """The process is up."""
+        """Return `ok` while the process is up."""
         return {"status": "ok", "version": __version__}
 
     @get("/ready", operation_id="ready")
     async def ready(
         self, request: Asked, readiness: NamedDependency[Readiness], damage: NamedDependency[DamageReport]
     ) -> ReadyReply:
-        """The central database and the provider answer; 503 with the one that does not.
+        """Check that the central database and the provider respond; 503 with the one that does not.
 
-        `sqld` is `unsupervised` when nobody is known to start it again should it end, and `unreachable` when its
-        supervisor does not answer. `damaged` is how many users' databases cannot be opened until an operator repairs
-        them: all others are served. Those who may read the metrics learn which.
+        `sqld` is `unsupervised` if no supervisor is known to restart it, and `unreachable` if its supervisor does not
+        respond. `damaged` is the number of users' databases that cannot be opened until an operator repairs them; all
+        others are served. Only callers who may read the metrics get the names.
         """
         await readiness.check()
         return damage.reply(request)
 
 
 def operations_routes(services: Services, counts: RequestCounts) -> Router:
-    """What operators and their machines ask for: `/health`, `/ready` and `/metrics`."""
+    """Routes for operators and monitoring: `/health`, `/ready` and `/metrics`."""
     damage = DamageReport(services)
     readiness = Readiness({"the central database": services.central.check, "the provider": services.provider.check})
     return Router(

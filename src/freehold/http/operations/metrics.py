@@ -1,4 +1,4 @@
-"""`GET /metrics`: what Prometheus collects. Its text names routes by class and tenants by state, nobody by name."""
+"""`GET /metrics` for Prometheus. It names routes by class and tenants by state, but nobody individually."""
 
 import asyncio
 import hmac
@@ -29,7 +29,7 @@ _FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
 
 
 def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler:
-    """The route. With METRICS_TOKEN set, for whoever has that; else for whoever connects from this machine itself."""
+    """The route: for callers with METRICS_TOKEN if that is set, else for this machine itself."""
     metrics = _Metrics(services, counts)
     token = services.settings.metrics_token.reveal()
 
@@ -41,7 +41,7 @@ def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler
         media_type="text/plain",
     )
     async def read_metrics(request: Asked) -> Response[bytes]:
-        """Counts and times, in Prometheus's text format."""
+        """Return counts and times, in Prometheus's text format."""
         _admit(request, token)
         return Response(await metrics.text(), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
@@ -49,7 +49,7 @@ def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler
 
 
 def may_read_metrics(request: Asked, token: str) -> bool:
-    """Whether whoever asks may know what only operators need to."""
+    """Whether the caller may know what is for operators only."""
     try:
         _admit(request, token)
     except (Forbidden, Unauthenticated):
@@ -64,7 +64,7 @@ def _admit(request: Asked, token: str) -> None:
         if scheme.lower() != "bearer" or not is_right:
             raise Unauthenticated("send METRICS_TOKEN as `Authorization: Bearer`")
         return
-    # Whoever comes through a proxy on this machine comes from this machine, too.
+    # A request through a proxy on this machine comes from this machine, too.
     is_forwarded = any(header(request.scope, name) is not None for name in _FORWARDED)
     if is_forwarded or not _is_loopback(request.scope.get("client")):
         raise Forbidden("metrics are for this machine only; set METRICS_TOKEN to read them from elsewhere")
@@ -78,7 +78,7 @@ def _is_loopback(client: tuple[str, int] | None) -> bool:
 
 
 class _Metrics(Collector):
-    """Turns numbers into Prometheus's families, at the moment they are read."""
+    """Turns numbers into Prometheus's metric families when they are read."""
 
     def __init__(self, services: Services, counts: RequestCounts) -> None:
         self._services = services
@@ -153,7 +153,7 @@ class _Metrics(Collector):
         )
 
     async def _read_tenants(self) -> None:
-        self._read_at = time.monotonic()  # before, so that many who ask at once read once
+        self._read_at = time.monotonic()  # first, so that concurrent callers read once
         try:
             async with asyncio.timeout(_CENTRAL_LIMIT_S):
                 counts = await self._services.listing.counts()
@@ -165,11 +165,11 @@ class _Metrics(Collector):
             self._is_central_up = True
 
 
-# What `/metrics` tells of sqld, where tenants are on one.
+# What `/metrics` says of sqld, if it holds the tenants.
 
 
 def sqld_families(standing: Standing) -> Iterator[Metric]:
-    """Prometheus's families for one look at it."""
+    """The metric families for one state of sqld."""
     yield GaugeMetricFamily("freehold_sqld_up", "1 while sqld answers", int(standing.is_up))
     yield GaugeMetricFamily(
         "freehold_sqld_supervised", "1 while a supervisor starts sqld again", int(standing.supervision == "supervised")

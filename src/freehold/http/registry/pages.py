@@ -1,4 +1,4 @@
-"""The answers that one state of the registry gives, encoded and compressed once."""
+"""The responses for one state of the registry, encoded and compressed once, with a strong ETag."""
 
 import asyncio
 import gzip
@@ -26,21 +26,19 @@ from freehold.wire import (
     SignedText,
 )
 
-# Answers that are encoded and compressed once and sent many times, with a strong ETag.
-
 Headers = tuple[tuple[bytes, bytes], ...]
 
-# Below this the compressed form is hardly smaller, and one packet either way.
+# Below this, the compressed form is hardly smaller, and both fit into one packet.
 _MIN_GZIP_BYTES = 1_400
 _NO_CACHE = b"no-cache"
 
 
 @dataclass(frozen=True, slots=True)
 class CachedResponse:
-    """An ASGI application that sends this body, JSON unless said otherwise, or 304 when the client has it already.
+    """An ASGI application that sends this body, JSON by default, or 304 if the client already has it.
 
-    `etag` is the tag with its quotes; the compressed form has one of its own, since its bytes are others. Unless
-    `cache_control` says otherwise, the client may keep the body but asks each time whether it is still right.
+    `etag` includes its quotes; the compressed form has its own tag, as its bytes differ. By default, clients may keep
+    the body but must revalidate it each time.
     """
 
     body: bytes
@@ -59,7 +57,7 @@ class CachedResponse:
         vary: bytes = b"",
         content_type: bytes = b"application/json",
     ) -> Self:
-        """The answer with this body, compressed if that is of use. Takes milliseconds for a large one."""
+        """A response with this body, compressed if worthwhile, which takes milliseconds for a large one."""
         gzipped = gzip.compress(body, 6, mtime=0) if len(body) >= _MIN_GZIP_BYTES else None
         tag = hashlib.sha256(body).hexdigest()[:32].encode()
         return cls(body, b'"%s"' % tag, gzipped, cache_control, vary, content_type)
@@ -86,12 +84,12 @@ class CachedResponse:
 
 
 def prebuilt(answer: object) -> CachedResponse:
-    """The answer, encoded."""
+    """The response with this object as JSON."""
     return CachedResponse.of(msgspec.json.encode(answer))
 
 
 def _takes_gzip(scope: Scope) -> bool:
-    """Source: RFC 9110, section 12.5.3. What refuses gzip by a quality of 0 gets the plain form."""
+    """Whether the client accepts gzip (RFC 9110, section 12.5.3); a quality of 0 refuses it."""
     for part in (header(scope, b"accept-encoding") or "").lower().split(","):
         coding, _, parameters = part.partition(";")
         if coding.strip() in {"gzip", "x-gzip"}:
@@ -100,7 +98,7 @@ def _takes_gzip(scope: Scope) -> bool:
 
 
 def _has_it(scope: Scope, etags: tuple[bytes, bytes]) -> bool:
-    """Whether `If-None-Match` names a tag; compared weakly, as RFC 9110 section 13.1.2 says."""
+    """Whether `If-None-Match` names a tag, compared weakly (RFC 9110, section 13.1.2)."""
     for name, value in scope["headers"]:
         if name == b"if-none-match":
             if value in etags:
@@ -111,13 +109,13 @@ def _has_it(scope: Scope, etags: tuple[bytes, bytes]) -> bool:
     return False
 
 
-# Most clients are at one of the newest versions. Kept pages of all of them would need memory by the square.
+# Most clients are at one of the newest versions; pages for all versions would take memory by the square.
 _KEPT_PAGES = 64
 _FOR_EVER = b"public, max-age=31536000, immutable"
 
 
 class Pages:
-    """What one snapshot answers. Building them may take milliseconds: keep it off the event loop."""
+    """The responses for one snapshot. Building them may take milliseconds: keep it off the event loop."""
 
     def __init__(self, snapshot: PublishedRegistry) -> None:
         self.snapshot = snapshot
@@ -130,7 +128,7 @@ class Pages:
         self.keys = prebuilt([_key(snapshot, key.key_id, key.public_key) for key in snapshot.keys])
 
     async def after(self, version: int, app: str) -> CachedResponse:
-        """What a database at this version still needs, up to the newest that an app of this version can read.
+        """The migrations after `version`, up to the newest that this version of the app can work with.
 
         Raises:
             AppTooOld: the database is beyond that already.
@@ -151,18 +149,18 @@ class Pages:
         return page
 
     def single(self, version: int) -> CachedResponse | None:
-        """One migration for ever: what was published never changes."""
+        """One migration, cacheable for ever: what was published never changes."""
         if not 1 <= version <= self.snapshot.version:
             return None
         body = self._entries[version - 1]
         return CachedResponse.of(body, cache_control=_FOR_EVER)
 
     def part(self, sha256: str) -> CachedResponse | None:
-        """The bytes of a part of this release, for ever: they are named by their hash."""
+        """A part of this release, cacheable for ever: it is named by its hash."""
         return self._parts.get(sha256)
 
     def _readable(self, app: str) -> tuple[int, str]:
-        """The newest version that the app can work with, and what it needs to be for the next."""
+        """The newest version that the app can work with, and the version it needs for the next, if any."""
         numbers = app_version(app) if self._contracts else None
         for contract in self._contracts:
             if numbers is not None and contract.needs > numbers:
@@ -192,7 +190,7 @@ class Pages:
 
 
 def script(row: PublishedMigration) -> MigrationScript:
-    """The row as `GET /migrations/full` gives it."""
+    """The row as `GET /migrations/full` returns it."""
     return MigrationScript(
         version=row.version,
         description=row.description,

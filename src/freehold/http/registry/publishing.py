@@ -22,17 +22,17 @@ from freehold.registry.signed import SignedRelease
 from freehold.registry.types import PartFile
 from freehold.wire import PublishAnswer, PublishRequest
 
-# A release comes whole. Every new client pulls as much.
+# A release is sent whole, and every new client pulls as much.
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 
 
 async def require_publisher(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard: administrators get past, and API keys with the scope `registry:publish`. The body is not read yet.
+    """Guard that admits administrators, and API keys with the scope `registry:publish`, before the body is read.
 
-    With an API key in the request nothing else counts.
+    If the request has an API key, nothing else counts.
 
     Raises:
-        Forbidden: neither.
+        Forbidden: the caller is neither.
         Unauthenticated, RateLimited, CentralUnavailable: as `require_admin` and `key_holder`.
     """
     api_key = header(connection.scope, API_KEY_HEADER)
@@ -47,7 +47,7 @@ async def require_publisher(connection: ASGIConnection[Any, Any, Any, Any], hand
 
 
 class PublishingController(Controller):
-    """For CI, which holds the key that signs and a narrow API key, and nothing else."""
+    """For CI, which holds only the signing key and a narrow API key."""
 
     path = "/migrations/publish"
     tags = ("migrations",)
@@ -62,7 +62,7 @@ class PublishingController(Controller):
     async def publish(
         self, request: Asked, registry: NamedDependency[Registry], data: JSONBody[PublishRequest]
     ) -> PublishAnswer:
-        """Publish what CI has signed: all that is new or nothing. Safe to repeat; `dry_run` writes nothing.
+        """Publish a signed release: everything new, or nothing. Safe to repeat; `dry_run` writes nothing.
 
         For administrators and API keys with the scope `registry:publish`; `force` needs `registry:force` too.
         """

@@ -1,4 +1,4 @@
-"""The schema registry over HTTP: what clients pull, and what they say of themselves meanwhile."""
+"""The schema registry over HTTP: what clients pull, and what they report about themselves when they do."""
 
 import asyncio
 from typing import Annotated, NamedTuple, get_args
@@ -36,24 +36,24 @@ from freehold.wire import (
     VerifyRequest,
 )
 
-# What a client says of itself when it pulls, and what shows who it is.
+# What a client reports when it pulls, and the credential that identifies it.
 
 APP_HEADER, DEVICE_HEADER = b"freehold-app-version", b"freehold-device"
 _MAX_SAID_CHARS = 64
-# Longer than any that is ours; it is kept in memory for a moment.
+# Longer than any of our credentials; they are kept in memory for a moment.
 _MAX_CREDENTIAL_CHARS = 4_096
 _SESSION, _ACCESS_TOKEN, _API_KEY = get_args(CredentialKind)
 
 
 class Said(NamedTuple):
-    """Empty where nothing was said, or nothing that it can be."""
+    """Empty where nothing valid was sent."""
 
     app: str
     device: str
 
 
 def said_in(scope: Scope) -> Said:
-    """What the request's headers say."""
+    """What the request's headers report."""
     app = device = ""
     for name, value in scope["headers"]:
         if name == APP_HEADER:
@@ -64,7 +64,7 @@ def said_in(scope: Scope) -> Said:
 
 
 class ClientReports:
-    """Takes reports down with what tells whose they are; that is looked at later, off the request."""
+    """Notes reports with the client's credential, which is recognised later, outside the request."""
 
     def __init__(self, reports: ClientVersions, cookies: SessionCookies, addresses: ClientAddresses) -> None:
         self._reports = reports
@@ -72,7 +72,7 @@ class ClientReports:
         self._addresses = addresses
 
     def note(self, scope: Scope, said: Said, schema_version: int) -> None:
-        """Take down what this request says; takes microseconds."""
+        """Note what this request reports; takes microseconds."""
         self._reports.note(
             said.device,
             said.app,
@@ -82,7 +82,7 @@ class ClientReports:
         )
 
     def _credential(self, scope: Scope) -> Credential | None:
-        """An API key goes before all else, as everywhere. A cookie with a bad signature is none."""
+        """The credential of the request: an API key first, as everywhere. A cookie with a bad signature is none."""
         if (api_key := header(scope, API_KEY_HEADER)) is not None:
             return _within_limits(Credential(_API_KEY, api_key))
         if (access_token := access_token_of(scope)) is not None:
@@ -116,14 +116,14 @@ _TOLD = documented_query(
 
 
 class Pulls:
-    """Holds its service itself: having it injected would cost a pull a tenth of its speed."""
+    """Holds its service itself: injecting it would cost a pull a tenth of its speed."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._pages: Pages | None = None
 
     async def pages(self) -> Pages:
-        """The answers of the registry as it is now."""
+        """The responses for the current state of the registry."""
         snapshot = await self._registry.snapshot()
         pages = self._pages
         if pages is None or pages.snapshot is not snapshot:
@@ -132,7 +132,7 @@ class Pulls:
 
 
 def registry_routes(registry: Registry, reports: ClientReports | None = None) -> Router:
-    """`/migrations`. Open to everyone: the schema is what an app ships anyway. Publishing is for admins."""
+    """`/migrations`. Open to everyone, as apps ship the schema anyway; publishing is for administrators."""
     handlers = [*_pull_routes(Pulls(registry), reports), *_version_routes(registry)]
     return Router("/migrations", route_handlers=handlers, tags=["migrations"])
 
@@ -146,10 +146,10 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
         responses={**answers(MigrationPage, words="Signed migrations; strong ETag"), **_UNCHANGED},
     )
     async def list_migrations(request: Asked, after: After = 0) -> ASGIApp:
-        """What a database at version `after` still has to apply, oldest first, with what proves it genuine.
+        """List the migrations after version `after`, oldest first, with what proves them genuine.
 
-        An app that says its version in `Freehold-App-Version` gets the newest schema that it can work with; if
-        the database is beyond that, 426 `app_too_old`.
+        An app that sends its version in `Freehold-App-Version` gets the newest schema that it can work with; if the
+        database is beyond that, 426 `app_too_old`.
         """
         said = said_in(request.scope)
         if reports is not None and (said.device or said.app):
@@ -164,7 +164,7 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
         responses={**answers(SignedMigration, words="One migration; immutable, strong ETag"), **_UNCHANGED},
     )
     async def one_migration(version: FromPath[int]) -> ASGIApp:
-        """One published migration. It never changes: caches may keep it for ever."""
+        """Return one published migration. It never changes: caches may keep it for ever."""
         found = (await pulls.pages()).single(version)
         if found is None:
             raise NotFound(f"there is no published migration {version}")
@@ -177,7 +177,7 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
         responses={**answers(CurrentVersion, words="Newest version; strong ETag"), **_UNCHANGED},
     )
     async def current_version() -> ASGIApp:
-        """The newest published version; 0 before the first."""
+        """Return the newest published version; 0 before the first."""
         return (await pulls.pages()).current_version
 
     @get(
@@ -187,7 +187,7 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
         responses={**answers(list[MigrationScript], words="All scripts; strong ETag"), **_UNCHANGED},
     )
     async def full() -> ASGIApp:
-        """Every published migration, oldest first."""
+        """List every published migration, oldest first."""
         return (await pulls.pages()).full
 
     @get(
@@ -197,7 +197,7 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
         responses={**answers(list[PublicKey], words="Public keys; strong ETag"), **_UNCHANGED},
     )
     async def keys() -> ASGIApp:
-        """The public keys that migrations are signed with. Pin them: they change only when a key is replaced."""
+        """List the public keys that migrations are signed with. Pin them: they change only when a key is replaced."""
         return (await pulls.pages()).keys
 
     @get(
@@ -212,7 +212,7 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
         },
     )
     async def part(sha256: FromPath[str]) -> ASGIApp:
-        """A further part of the newest release, by the hash that the release's signed text names."""
+        """Return a further part of the newest release, by the hash in the release's signed text."""
         found = (await pulls.pages()).part(sha256)
         if found is None:
             raise NotFound("the newest release has no such part; pull it again")
@@ -224,7 +224,7 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
 def _version_routes(registry: Registry) -> list[HTTPRouteHandler]:
     @post("/verify", operation_id="verify_version", opt=facts(ClientAhead), status_code=HTTP_200_OK)
     async def verify(data: JSONBody[VerifyRequest]) -> VerifyAnswer:
-        """Whether a client must migrate, and with what. A version never published here is 409 `client_ahead`."""
+        """Check whether a client must migrate, and return the migrations. An unknown version is 409 `client_ahead`."""
         verdict = await registry.verify(data.version)
         return VerifyAnswer(
             status="update_required" if verdict.required else "latest",
@@ -235,7 +235,7 @@ def _version_routes(registry: Registry) -> list[HTTPRouteHandler]:
 
     @post("/register", operation_id="register_migration", opt=facts(Conflict), guards=[require_admin])
     async def register(data: JSONBody[RegisterRequest]) -> RegisteredMigration:
-        """Publish one migration as the next version. The newest one's SQL again is 409 `already_published`."""
+        """Publish one migration as the next version. Repeating the newest one's SQL is 409 `already_published`."""
         row = await registry.register(data.sql_script, data.description)
         return RegisteredMigration(**msgspec.structs.asdict(script(row)), name=row.name, chain=row.chain)
 
