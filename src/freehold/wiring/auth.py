@@ -1,4 +1,4 @@
-"""Users and their sessions, and whatever else shows who someone is."""
+"""Users, their sessions, and their other credentials."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -42,7 +42,7 @@ from freehold.wiring.tokens import TokenServices, open_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class AuthServices(TokenServices):
-    """What knows users."""
+    """Services for users and sign-in."""
 
     auth: Auth
     user_admin: UserAdmin
@@ -57,7 +57,7 @@ class AuthServices(TokenServices):
 
 
 async def open_auth(base: Foundation, provider_name: str, on_user_created: Callable[[], None]) -> AuthServices:
-    """Sign-in on the central database. A new user's tenant is `provider_name`'s."""
+    """The sign-in services on the central database. A new user's tenant belongs to `provider_name`."""
     settings, central, secret, stack = base.settings, base.central, base.secret, base.stack
     shared = None if base.cache is None else RedisSessions(base.cache, CachedSessionCodec(secret))
     if shared is not None:
@@ -112,7 +112,7 @@ async def open_auth(base: Foundation, provider_name: str, on_user_created: Calla
 
 
 def _admission(limiter: Limiter, settings: Settings) -> Callable[[str], Awaitable[None]] | None:
-    """What counts the databases that are made from one address."""
+    """The limit on databases created from one address, if any."""
     rate = settings.rate_limit_new_databases
     if settings.rate_limits == "off" or rate.is_off:
         return None

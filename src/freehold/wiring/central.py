@@ -1,4 +1,4 @@
-"""Where the central database is, opened, and moved out of the tenants' sqld where an older version put it."""
+"""Locates and opens the central database, and moves it out of the tenants' sqld, where an older version put it."""
 
 import asyncio
 import socket
@@ -21,13 +21,13 @@ from freehold.wiring.key_files import sqld_key
 
 log = get_logger()
 
-# Where the central database of a self-hosted installation was by default.
+# The former default place of a self-hosted installation's central database.
 _OLD_NAMESPACE = "central"
 _RESOLVE_S = 2.0
 
 
 async def open_central_of(settings: Settings, stack: AsyncExitStack, audit_key: bytes) -> tuple[Central, ChangeFeed]:
-    """The central database at its newest schema, and what tells of its changes; closed with the stack.
+    """The central database at its newest schema, and the feed of its changes; closed with the stack.
 
     Raises:
         BadSettings: DATABASE_URL or DATA_DIR cannot be used.
@@ -63,10 +63,10 @@ async def _upgrade(central: Central) -> None:
 
 
 async def central_place(settings: Settings) -> CentralPlace:
-    """Where the settings say that the central database is, with its token.
+    """Where the central database is according to the settings, with its token.
 
     Raises:
-        BadSettings: the namespace for it on sqld is someone else's.
+        BadSettings: its namespace on sqld belongs to something else.
         CentralUnavailable: sqld's admin API does not answer.
     """
     path = settings.central_file
@@ -76,7 +76,7 @@ async def central_place(settings: Settings) -> CentralPlace:
 
 
 async def existing_central_place(settings: Settings) -> CentralPlace | None:
-    """The same for whoever makes nothing: None if it is to be in a namespace on the tenants' sqld that is not there.
+    """The same without creating anything: None if its namespace on the tenants' sqld does not exist.
 
     Raises:
         CentralUnavailable: sqld's admin API does not answer.
@@ -89,7 +89,7 @@ async def existing_central_place(settings: Settings) -> CentralPlace | None:
 
 
 async def warn_of_shared_sqld(settings: Settings) -> None:
-    """Say in the log that tenants' SQL can take the central database down with it, and how to change that."""
+    """Warn if tenants' SQL can take the central database down with it, and say how to change that."""
     if settings.tenant_provider != "sqld" or settings.central_file is not None:
         return
     if settings.shares_sqld or await _is_same_address(settings.database_url, settings.sqld_url):
@@ -101,7 +101,7 @@ async def warn_of_shared_sqld(settings: Settings) -> None:
 
 
 async def _is_same_address(url: str, other: str) -> bool:
-    """Whether two names are one server's, as far as that can be told in a moment."""
+    """Whether two URLs lead to the same server, as far as a quick DNS lookup tells."""
 
     async def addresses(text: str) -> set[object]:
         parts = urlsplit(text)
@@ -117,9 +117,9 @@ async def _is_same_address(url: str, other: str) -> bool:
 
 
 async def _take_over(settings: Settings, path: Path) -> None:
-    """Move the central database of an older installation, which had it on the tenants' sqld, into this new file.
+    """Move an older installation's central database from the tenants' sqld into this new file.
 
-    Were that left to its operator, a service with settings of today would start with no users at all.
+    If that were left to its operator, the service would start with no users at all.
     """
     old = await _old_central(settings, path)
     if old is None:
@@ -139,7 +139,7 @@ async def _take_over(settings: Settings, path: Path) -> None:
 
 
 async def has_old_central(settings: Settings, path: Path) -> bool:
-    """Whether whoever opens this file first moves an older installation's central database into it.
+    """Whether opening this file would first move an older installation's central database into it.
 
     Raises:
         CentralUnavailable: sqld does not answer.
@@ -162,11 +162,11 @@ async def _old_central(settings: Settings, path: Path) -> CentralPlace | None:
 
 
 async def _namespace(settings: Settings, name: str, *, creates: bool, doubt: str = "") -> Token | None:
-    """A token for this namespace on the tenants' sqld; without `creates`, None if it is not there.
+    """A token for this namespace on the tenants' sqld; without `creates`, None if it does not exist.
 
     Raises:
-        BadSettings: sqld does not take our key, or the namespace is someone else's.
-        CentralUnavailable: it does not answer; `doubt` says what cannot be told then.
+        BadSettings: sqld rejects our key, or the namespace belongs to something else.
+        CentralUnavailable: sqld does not answer; `doubt` says what cannot be determined then.
     """
     from freehold.providers.sqld.central import find_central_namespace, open_central_namespace
 

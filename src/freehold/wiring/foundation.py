@@ -1,4 +1,4 @@
-"""What all features stand on: settings, secrets, the central database, its audit trail, the cache, the limiter."""
+"""What all features are built on: settings, secrets, the central database, its audit trail, the cache, the limiter."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Foundation:
-    """What every feature is built on. `signing_key` is None where the registry is signed elsewhere."""
+    """`signing_key` is None if the registry is signed elsewhere."""
 
     settings: Settings
     secret: str

@@ -1,4 +1,4 @@
-"""The files of keys below DATA_DIR, and those that the settings name."""
+"""The key files in DATA_DIR, and those that the settings name."""
 
 import os
 from pathlib import Path
@@ -12,13 +12,13 @@ if TYPE_CHECKING:  # the service's parent makes the folder, and needs no key
 
 
 def make_folder(keys: Path) -> None:
-    """DATA_DIR with its folder for keys, for nobody else to look into. Blocks.
+    """Create DATA_DIR and its folder for keys, accessible to their owner only. Blocks.
 
     Raises:
-        BadSettings: it cannot be made, or what is there may not be read and written.
+        BadSettings: they cannot be created, or what exists cannot be read and written.
     """
     try:
-        keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # users and hashes are in there too
+        keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it also holds users and hashes
         keys.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -29,9 +29,9 @@ def make_folder(keys: Path) -> None:
 
 
 def require_access(keys: Path) -> None:
-    """Return if what is there of DATA_DIR may be read and written. Blocks. Raises `BadSettings`.
+    """Check that what exists of DATA_DIR can be read and written. Blocks. Raises `BadSettings`.
 
-    SQLite would say no more than that it cannot open its file.
+    SQLite would only say that it cannot open its file.
     """
     if not os.path.exists(keys.parent):  # noqa: PTH110 - unlike Path.exists, it never raises
         return
@@ -44,7 +44,7 @@ def require_access(keys: Path) -> None:
 
 
 def registry_key(settings: Settings, keys: Path, *, creates: bool = True) -> "Ed25519PrivateKey | None":
-    """What signs the registry; None where that is done elsewhere, or where there is no key to be found. Blocks.
+    """The key that signs the registry; None if that is kept elsewhere, or is missing and not created. Blocks.
 
     Raises:
         BadSettings: REGISTRY_SIGNING_KEY_FILE cannot be used.
@@ -65,12 +65,12 @@ def tokens_key(settings: Settings, *, creates: bool) -> "Ed25519PrivateKey":
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     path = settings.data_dir / "keys" / "database-tokens.pem"
-    # Whoever makes nothing gives no token to anyone either.
+    # Without `creates`, no token is issued either, so any key will do.
     return load_or_create_key(path) if creates or path.exists() else Ed25519PrivateKey.generate()
 
 
 def sqld_key(settings: Settings) -> "Ed25519PrivateKey":
-    """The key that sqld knows us by. Blocks. Raises `BadSettings`."""
+    """The key by which sqld recognises us. Blocks. Raises `BadSettings`."""
     assert settings.sqld_jwt_key_file is not None  # the settings were checked
     try:
         return load_key(settings.sqld_jwt_key_file)
@@ -79,10 +79,10 @@ def sqld_key(settings: Settings) -> "Ed25519PrivateKey":
 
 
 def _what_to_do(wanted: Path, error: OSError) -> str:
-    """Whose folder it is that we may not write into: a volume made by root, mostly, or the service's."""
+    """Advice for a folder that we cannot write to: mostly a volume created by root, or the service's."""
     if not isinstance(error, PermissionError) or not hasattr(os, "geteuid"):
         return "choose another"
-    # Unlike Path.exists, it is False for what may not be looked at.
+    # Unlike Path.exists, this is False for what cannot be accessed.
     places = (wanted.absolute(), *wanted.absolute().parents)
     place = next(each for each in places if os.path.exists(each))  # noqa: PTH110
     user, owner = os.geteuid(), place.stat().st_uid

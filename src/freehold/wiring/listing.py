@@ -1,4 +1,4 @@
-"""The list of tenants alone: what it needs is loaded in half the time that the tenants' services take."""
+"""The list of tenants alone, which loads in half the time of all the tenants' services."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,7 +11,7 @@ from freehold.wiring.foundation import open_foundation
 
 @asynccontextmanager
 async def open_listing(settings: Settings) -> AsyncIterator[TenantListing]:
-    """The tenants of an installation that is there. Raises as `open_services` does."""
+    """The tenants of an existing installation. Raises as `open_services` does."""
     async with AsyncExitStack() as stack:
         base = await open_foundation(settings, stack, creates=False)
         yield TenantListing(CentralTenants(base.central))

@@ -1,4 +1,4 @@
-"""Where tenants' databases are."""
+"""The provider of tenants' databases."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -11,7 +11,7 @@ from freehold.tenants.operator_sql import RunAsClient
 from freehold.tenants.snapshots import Snapshots
 from freehold.wiring.key_files import sqld_key, tokens_key
 
-if TYPE_CHECKING:  # each is loaded where it is the one that the settings choose
+if TYPE_CHECKING:  # only the one that the settings choose is loaded
     from freehold.providers.local.processes.client import EngineProcesses
     from freehold.providers.local.provider import LocalProvider
     from freehold.providers.sqld.provider import SqldProvider
@@ -23,7 +23,7 @@ AnyProvider: TypeAlias = "LocalProvider | SqldProvider | TursoProvider"
 async def open_provider(
     settings: Settings, stack: AsyncExitStack, snapshots: Snapshots, published: Published, *, creates: bool = True
 ) -> AnyProvider:
-    """Where the tenants are; closed with the stack. `creates` says whether a key may be made for their tokens.
+    """The provider that the settings choose, closed with the stack. `creates`: a key for its tokens may be created.
 
     Raises:
         BadSettings: a key file cannot be used.
@@ -101,7 +101,7 @@ def _engine_processes(settings: Settings, stack: AsyncExitStack, published: Publ
 
 
 def client_door(provider: AnyProvider, subject: str) -> RunAsClient:
-    """What runs SQL in tenants' databases as clients' is run; `subject` is who asks."""
+    """A function that runs SQL in tenants' databases as a client's is run; `subject` is the caller."""
     if provider.server is None:
         return with_tokens(provider.open_as_client)
     return through_gateway(provider.server, subject)

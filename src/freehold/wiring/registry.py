@@ -16,7 +16,7 @@ from freehold.wiring.foundation import Foundation
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryServices:
-    """The registry, and what is made of it."""
+    """The registry, and what is derived from it."""
 
     registry: Registry
     reports: ClientVersions
@@ -24,7 +24,7 @@ class RegistryServices:
 
 
 def open_registry(base: Foundation, who: Callable[[Credential], Awaitable[str | None]]) -> RegistryServices:
-    """The registry on the central database. `who` gives the user whom a client's credential belongs to."""
+    """The registry on the central database. `who` returns the user that a client's credential belongs to."""
     settings, store = base.settings, CentralRegistry(base.central)
     reports = ClientVersions(CentralClientVersions(base.central), who=who, place_key=place_key(base.secret))
     registry = Registry(
@@ -35,6 +35,6 @@ def open_registry(base: Foundation, who: Callable[[Credential], Awaitable[str | 
         reports=reports,
         scratch=local_scratch,
     )
-    # The scratch database is not the tenants' own engine elsewhere: a snapshot is tried there first.
+    # Other providers have another engine than the scratch database, so a snapshot is tried on that first.
     snapshots = Snapshots(registry.snapshot, local_scratch, prove=settings.tenant_provider != "local")
     return RegistryServices(registry=registry, reports=reports, snapshots=snapshots)

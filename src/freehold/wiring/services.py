@@ -1,4 +1,4 @@
-"""Settings in, services out: the only place that chooses adapters. Plain constructor calls, a file a feature."""
+"""Builds the services from the settings: the only place that chooses adapters, with a file for each feature."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,19 +23,19 @@ log = get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Services(Foundation, AuthServices, RegistryServices, TenantServices):
-    """All that the edge may call."""
+    """All services that the edges may call."""
 
     rollouts: Rollouts
 
     async def publish_registry(self) -> PublishReport | None:
-        """Publish the files of SCHEMA_REGISTRY, as the embedded mode does when it starts.
+        """Publish the files of SCHEMA_REGISTRY, as the embedded mode does at startup.
 
-        Where the key is elsewhere so are the files: what was signed there is published, and nothing here.
-        A contract migration that older apps stand against waits, with those after it: they need the service. So do
-        the release's parts, which may speak of them.
+        If the registry is signed elsewhere, it is published there, and nothing happens here. A contract migration that
+        older apps still block waits, with those after it, as these apps need the service. So do the release's parts,
+        which may refer to it.
 
         Raises:
-            BadRegistry, PublishedMigrationChanged: the files are not fit to be served.
+            BadRegistry, PublishedMigrationChanged: the files cannot be served.
         """
         if self.registry.signer is None:
             return None
@@ -53,7 +53,7 @@ class Services(Foundation, AuthServices, RegistryServices, TenantServices):
 async def open_services(settings: Settings, *, creates: bool = True) -> AsyncIterator[Services]:
     """The services for these settings, with the central database at its newest schema; closed at the end.
 
-    Without `creates` neither DATA_DIR nor a key that signs is made: the installation is known to be there.
+    Without `creates`, neither DATA_DIR nor a signing key is created: the installation must exist.
 
     Raises:
         BadSettings, BadKeyFile: DATA_DIR or a key file cannot be used.

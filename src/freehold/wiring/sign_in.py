@@ -25,7 +25,7 @@ from freehold.settings.fields import BadSettings, Settings
 
 
 def open_mailer(settings: Settings) -> Mailer:
-    """SMTP, or a file in DATA_DIR for whoever has none. Blocks: it looks into certificates."""
+    """A mailer for SMTP, or for a file in DATA_DIR without SMTP_URL. Blocks: it loads certificates."""
     app = parseaddr(settings.mail_from)[0] or urlsplit(settings.public_url).hostname or "Freehold"
     if not settings.smtp_url:
         return Outbox(settings.data_dir / "outbox.jsonl", app)
@@ -36,7 +36,7 @@ def open_mailer(settings: Settings) -> Mailer:
 
 
 def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Settings) -> EmailAddresses:
-    """Codes and links in mails, and what they say of an address."""
+    """The service for e-mail addresses, with codes and links in mails."""
     verifications, rate = CentralVerifications(central), settings.rate_limit_codes
     places = KnownPlaces(CentralWrongPasswords(central), secret)
     return EmailAddresses(
@@ -50,12 +50,12 @@ def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Set
 
 
 def open_accounts(auth: Auth, addresses: EmailAddresses) -> Accounts:
-    """What users do with their accounts and sessions."""
+    """The service for users' own accounts and sessions."""
     return Accounts(auth, addresses.store, addresses.links, addresses.notices, addresses.secret, addresses.base_url)
 
 
 def open_password_resets(auth: Auth, addresses: EmailAddresses) -> PasswordResets:
-    """New passwords, by codes and links in mails."""
+    """The service for new passwords by codes and links in mails."""
     return PasswordResets(
         addresses.store,
         auth.hasher,
@@ -69,7 +69,7 @@ def open_password_resets(auth: Auth, addresses: EmailAddresses) -> PasswordReset
 
 
 async def open_password_rules(settings: Settings, stack: AsyncExitStack) -> PasswordRules:
-    """What new passwords may be. Raises `BadSettings` if there is nothing at PASSWORD_BREACH_PATH."""
+    """The rules for new passwords. Raises `BadSettings` if there is nothing at PASSWORD_BREACH_PATH."""
     sender = parseaddr(settings.mail_from)[0]
     words = words_of_service(settings.public_url, sender, *settings.password_words)
     breached: BreachedPasswords | None = None

@@ -15,7 +15,7 @@ from freehold.wiring.foundation import Foundation
 
 
 async def open_social(base: Foundation, auth: Auth) -> Social:
-    """What signs people in who are known at the providers of the settings."""
+    """Sign-in through the providers in the settings."""
     return Social(
         auth=auth,
         providers=await base.stack.enter_async_context(_providers(base.settings)),
@@ -27,7 +27,7 @@ async def open_social(base: Foundation, auth: Auth) -> Social:
 
 @asynccontextmanager
 async def _providers(settings: Settings) -> AsyncIterator[Mapping[str, IdentityProvider]]:
-    """The providers that the settings turn on, by the name that clients call them."""
+    """The providers that the settings turn on, by the id that clients use."""
     written_down = [settings.oidc_issuer, settings.github_url, settings.github_api_url]
     async with open_outbound([url for url in written_down if url]) as outbound:
         yield {provider.provider_id: provider for provider in _chosen(settings, outbound)}

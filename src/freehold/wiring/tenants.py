@@ -1,4 +1,4 @@
-"""Tenants' databases: provisioned, kept, restored, compared and repaired."""
+"""Tenants' databases: provisioning, keeping, restoring, comparing and repairing them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -39,10 +39,10 @@ from freehold.wiring.registry import RegistryServices, open_registry
 
 @dataclass(frozen=True, kw_only=True)
 class TenantServices:
-    """What is done with tenants' databases.
+    """Services for tenants' databases.
 
-    `damaged` gives the databases that are known not to open; `repair` is None where it is not done on this machine.
-    `server`, `verifier` and `replicas` are what the gateway is made of; None where clients go to the provider.
+    `damaged` returns the databases known not to open; `repair` is None if it is not possible on this machine. The
+    gateway uses `server`, `verifier` and `replicas`; they are None if clients connect to the provider itself.
     """
 
     provider: DatabaseProvider
@@ -65,7 +65,7 @@ class TenantServices:
 
 
 async def open_tenants(base: Foundation, registry: RegistryServices, *, creates: bool) -> TenantServices:
-    """The tenants' services. Without `creates` no key that signs tokens is made."""
+    """The tenants' services. Without `creates`, no key for signing tokens is created."""
     settings, central, snapshots = base.settings, base.central, registry.snapshots
     provider = await open_provider(settings, base.stack, snapshots, snapshots.history, creates=creates)
     store = CentralTenants(central)
@@ -133,7 +133,7 @@ async def open_tenants(base: Foundation, registry: RegistryServices, *, creates:
 
 @asynccontextmanager
 async def open_only_tenants(settings: Settings, *, creates: bool = True) -> AsyncIterator[TenantServices]:
-    """The tenants' services alone, for commands that need no others: half of the time to start is theirs.
+    """The tenants' services alone, for commands that need no others and so start in half the time.
 
     Raises as `open_services` does.
     """

@@ -1,4 +1,4 @@
-"""What issues tokens and API keys, and what knows whose they are."""
+"""Issues tokens and API keys, and recognises whose they are."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +19,7 @@ from freehold.changes import RecentChanges
 
 @dataclass(frozen=True, kw_only=True)
 class TokenServices:
-    """All that is issued besides sessions, and what recognises it."""
+    """Services for credentials other than sessions, and for recognising all of them."""
 
     signing_keys: SigningKeys
     jwts: Jwts
@@ -39,7 +39,7 @@ def open_tokens(
     signing_key_max_age: timedelta = MAX_AGE,
     session_max_age: timedelta = SESSION_MAX_AGE,
 ) -> TokenServices:
-    """What issues tokens, on an open central database."""
+    """The token services on an open central database."""
     signing_keys = SigningKeys(CentralSigningKeys(central), changes, secret, max_age=signing_key_max_age)
     jwts = Jwts(signing_keys, public_url)
     pairs = TokenPairs(CentralRefreshTokens(central), sessions, jwts, secret)
