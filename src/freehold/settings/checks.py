@@ -1,4 +1,4 @@
-"""What is wrong with settings that can each be read: faults that need more than one look, in our words."""
+"""Checks of settings that their types cannot express, such as URLs and combinations, with messages of our own."""
 
 import re
 from email.utils import parseaddr
@@ -89,7 +89,7 @@ def _check_turso(settings: Settings) -> list[str]:
     elif not token.isascii() or not token.isprintable() or " " in token:
         faults.append("TURSO_API_TOKEN: must be one word of printable characters")
     if not re.fullmatch(r"[a-z0-9-]{1,34}", settings.turso_organization):
-        # With a database's name it makes one part of a host's name, of 63 characters at most.
+        # With a database's name it forms one label of a host name, which has 63 characters at most.
         faults.append(
             "TURSO_ORGANIZATION: expected the organization's slug, up to 34 characters out of a-z, 0-9 and -,"
             f" as TENANT_PROVIDER is `turso`, got `{settings.turso_organization}`"

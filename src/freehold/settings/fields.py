@@ -1,4 +1,4 @@
-"""All settings, each with its variable, what it may be, and what it is for."""
+"""All settings, each with its variable, its limits and its purpose."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from freehold.settings.servers import SERVERS, same_server
 
 
 class Secret(str):
-    """A string that prints as `***`; `.reveal()` gives the text."""
+    """A string that prints as `***`; `.reveal()` returns the text."""
 
     __slots__ = ()
 
@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="sqld's user port, reachable from here only, e.g. http://127.0.0.1:8080.")
     ] = ""
     sqld_admin_url: Annotated[str, Meta(description="sqld's admin port, e.g. http://127.0.0.1:9090.")] = ""
-    sqld_admin_key: Annotated[Secret, Meta(description="What sqld got as --admin-auth-key.")] = Secret("")
+    sqld_admin_key: Annotated[Secret, Meta(description="The value of sqld's --admin-auth-key.")] = Secret("")
     sqld_jwt_key_file: Annotated[
         Path | None,
         Meta(description="Ed25519 private key (PEM): signs database tokens, and all namespaces' keys come from it."),
@@ -97,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         512
     )
     tenant_pool_size: Annotated[
-        int, Meta(ge=0, le=1000, description="Databases kept ready for new users; 0 makes each when it is needed.")
+        int, Meta(ge=0, le=1000, description="Databases kept ready for new users; 0 creates each when it is needed.")
     ] = 0
     engines: Annotated[
         int,
@@ -151,7 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     trusted_origins: Annotated[tuple[str, ...], Meta(description="Origins of front ends, separated by commas.")] = ()
     trusted_proxies: Annotated[
-        tuple[str, ...], Meta(description="Addresses whose X-Forwarded-For is believed, separated by commas.")
+        tuple[str, ...], Meta(description="Addresses whose X-Forwarded-For is trusted, separated by commas.")
     ] = ()
     session_max_days: Annotated[
         int, Meta(ge=1, le=3650, description="Age at which a session ends however much it is used, in days.")
@@ -169,7 +169,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="better-auth's cookie cache, for front ends that read sessions from the cookie."),
     ] = "off"
     rate_limits: Annotated[
-        Literal["on", "off"], Meta(description="`off` for benchmarks, and behind a limiter of one's own.")
+        Literal["on", "off"], Meta(description="`off` for benchmarks, and behind a limiter of your own.")
     ] = "on"
     rate_limit_auth: Annotated[
         Rate, Meta(description="/api/auth, each path and client address: NUMBER/SECONDS, or `off`.")
@@ -211,7 +211,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], Meta(description="Further words that passwords may not be made of, separated by commas.")
     ] = ()
     password_breach_url: Annotated[
-        str, Meta(description="Service that knows passwords from breaches by ranges of hashes, as HIBP has them.")
+        str, Meta(description="Service that looks up breached passwords by hash range, like HIBP's.")
     ] = ""
     password_breach_path: Annotated[
         Path | None, Meta(description="The same on this machine: a folder of ranges, or one sorted file.")
@@ -272,9 +272,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=1_000_000, description="The same of one client address; trusted proxies have no such limit.")
     ] = 1000
     metrics_token: Annotated[
-        Secret, Meta(description="Who has it may read /metrics; when unset, only this machine may.")
+        Secret, Meta(description="Whoever has it may read /metrics; if unset, only this machine may.")
     ] = Secret("")
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Minimum level.")] = "info"
     log_format: Annotated[
         Literal["auto", "console", "json"], Meta(description="`auto` is `console` on a terminal, else `json`.")
     ] = "auto"
@@ -286,12 +286,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cache_url(self) -> str:
-        """Where Redis answers; empty when there is none."""
+        """The URL of Redis; empty if there is none."""
         return self.upstash_redis_rest_url or self.redis_url
 
     @property
     def keeps_copies(self) -> bool:
-        """Whether sessions are kept elsewhere than in the central database and in memory."""
+        """Whether copies of sessions are kept outside the central database and memory."""
         return bool(self.cache_url) or self.session_cookie_cache != "off"
 
     @property
@@ -307,19 +307,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shares_sqld(self) -> bool:
-        """Whether the central database is on the very sqld that runs tenants' SQL."""
+        """Whether the central database is on the same sqld that runs tenants' SQL."""
         return self.tenant_provider == "sqld" and same_server(self.database_url, self.sqld_url)
 
     @property
     def central_names(self) -> frozenset[str]:
-        """Names that the central database may have where tenants' databases are, beside them."""
+        """Names that the central database may have among the tenants' databases."""
         parts = urlsplit(self.database_url)
         label = (parts.hostname or "").partition(".")[0]
         if self.tenant_provider == "turso" and label:
             return frozenset({label.removesuffix(f"-{self.turso_organization}")})
         if self.tenant_provider != "sqld":
             return frozenset()
-        # Once it was in a namespace of this name by default; after a move its old place is left there.
+        # It was once in this namespace by default, which stays there after a move.
         found = {"central"}
         if self.shares_sqld:
             found |= {dict(parse_qsl(parts.query)).get("namespace", label)}
@@ -334,13 +334,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def own_origins(self) -> tuple[str, ...]:
-        """Origins that are this service itself. On a loopback address people type `localhost` just as well."""
+        """The service's own origins; on a loopback address also `localhost`, which people type as well."""
         if self.better_auth_url or self.host not in {"127.0.0.1", "::1", "localhost"}:
             return (self.public_url,)
         return (self.public_url, f"http://localhost:{self.port}")
 
     @property
     def public_url(self) -> str:
-        """Origin that clients use, without a slash at the end."""
+        """The origin that clients use, without a trailing slash."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (self.better_auth_url or f"http://{host}:{self.port}").rstrip("/")

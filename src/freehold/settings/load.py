@@ -30,7 +30,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             values[field.name] = _convert(text, hints[field.name])
         except ValueError as error:
             faults.append(f"{name}: {_explain(error, text, secret=_is_secret(hints[field.name]))}")
-    settings = Settings(**values)  # those that could not be read have their defaults, which are sound
+    settings = Settings(**values)  # settings that cannot be read have their defaults, which are valid
     faults += check(settings)
     if faults:
         raise BadSettings(faults)
@@ -38,7 +38,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def one_of(choices: Sequence[str]) -> str:
-    """`a`, `b` or `c`: what may be chosen, for errors about a choice."""
+    """The choices as `a`, `b` or `c`, for error messages."""
     named = [f"`{choice}`" for choice in choices]
     return " or ".join([", ".join(named[:-1]), named[-1]]) if len(named) > 1 else "".join(named)
 
@@ -58,7 +58,7 @@ def _is_secret(hint: Any) -> bool:
 
 def _convert(text: str, hint: Any) -> Any:
     kind, *extras = get_args(hint)
-    for extra in extras:  # words that settings written for an earlier version may have
+    for extra in extras:  # values that settings for an earlier version may have
         text = ((extra.extra or {}).get("earlier") or {}).get(text, text)
     if kind is Secret:
         return Secret(text)

@@ -1,10 +1,10 @@
-"""Names of variables that look like settings and are none: misspelt ones would pass silently."""
+"""Finds variables that look like misspelt settings, which would otherwise be ignored silently."""
 
 from collections.abc import Iterable
 
-# What is read elsewhere: by an option of a command, by the compose file, by docs/ci.md.
+# Read elsewhere: by an option of a command, by the compose file, by docs/ci.md.
 _OTHERS = frozenset({"SQLD_BINARY", "SQLD_CONTAINER_MEMORY", "BETTER_AUTH_DATABASE_TOKEN", "REGISTRY_KEY"})
-# Shorter names are too near to those of other programs: PORT is one letter from SORT, HOST from HOSTS.
+# Shorter names are too close to those of other programs: PORT is one letter from SORT, HOST from HOSTS.
 _SHORTEST = 7
 _SHORTEST_IN_FILE = 4
 _LONG = 12
@@ -12,10 +12,10 @@ _FARTHEST = 2
 
 
 def misspelt(names: Iterable[str], known: Iterable[str], *, is_own_file: bool = False) -> list[tuple[str, str]]:
-    """Those of `names` that are not settings but close to one, each with the closest.
+    """The names that are not settings but close to one, each with the closest.
 
-    Near is: the same in other letters' case, a letter or two apart, the same without its last words (RATE_LIMIT) or
-    without one of them (TURSO_TOKEN). `is_own_file`: they are from a `.env`, where other programs put less.
+    Close means in another case, a letter or two apart, or without its last words (RATE_LIMIT) or one word
+    (TURSO_TOKEN). `is_own_file`: the names are from a `.env`, which holds less for other programs.
     """
     settings = tuple(known)
     everything = {*settings, *_OTHERS}
@@ -51,9 +51,9 @@ def _lacks_words(words: list[str], whole: list[str]) -> bool:
 
 
 def _distance(one: str, other: str) -> int:
-    """Letters to put in, leave out, replace or exchange with their neighbour, to come from one to the other.
+    """The number of letters to insert, delete, replace or swap with their neighbour.
 
-    What is too far is not measured: all variables of the environment are compared with all settings at each command.
+    Stops beyond `_FARTHEST`: each command compares all variables of the environment with all settings.
     """
     if abs(len(one) - len(other)) > _FARTHEST:
         return _FARTHEST + 1

@@ -1,4 +1,4 @@
-"""Addresses of servers in settings: which are one and the same, and which are this machine's."""
+"""Compares the addresses of servers in settings: with each other, and with this machine's."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -8,7 +8,7 @@ _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443, "libsql": 443}
 
 
 def is_private_to(url: str) -> bool:
-    """Whether nobody in between can read or change what is said there: TLS, or this very machine."""
+    """Whether nobody in between can read or change the traffic: TLS, or this very machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -20,7 +20,7 @@ def is_private_to(url: str) -> bool:
 
 
 def same_server(url: str, other: str) -> bool:
-    """Whether two URLs lead to one server by what they say: schemes and names of this machine count as one."""
+    """Whether two URLs name the same server, whatever the scheme; all names of this machine count as one."""
     place = _server(url)
     return place is not None and place == _server(other)
 
