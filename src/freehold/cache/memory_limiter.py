@@ -34,7 +34,7 @@ class MemoryLimiter:
         return self.count(key, rate)
 
     def count(self, key: str, rate: Rate) -> Verdict:
-        """`hit`, without anything to wait for."""
+        """`hit` without a coroutine."""
         if rate.is_off:
             return UNLIMITED
         now = self._clock()
@@ -46,7 +46,7 @@ class MemoryLimiter:
         return _log(window, rate, now) if rate.is_exact else _add(window, rate, now)
 
     def _make_room(self, now: float) -> None:
-        """Forget windows that have closed; if none has, a tenth of all, those that came first."""
+        """Forget closed windows; if that is not enough, the tenth of all that came first."""
         for key in [key for key, window in self._windows.items() if window.ends_at <= now]:
             del self._windows[key]
         if len(self._windows) >= self._capacity:

@@ -1,4 +1,4 @@
-"""The way to Redis over Upstash's REST API: short waits, and a breaker that spares a server that does not answer."""
+"""Redis over Upstash's REST API, with short timeouts and a circuit breaker for a server that does not answer."""
 
 import asyncio
 import time
@@ -25,29 +25,29 @@ State = Literal["up", "down"]
 
 
 class CacheUnavailable(Exception):
-    """Redis does not answer, or not now. Nobody outside this package sees it: requests go on without."""
+    """Redis does not answer, or is left alone for a moment. Requests go on without it."""
 
 
 class CacheRefuses(Exception):
-    """Something answers where Redis is said to be, and does not do what it is asked; the text says what is wrong."""
+    """The server at Redis's address answers but does not do what it is asked; the text says what is wrong."""
 
 
 class RedisLink:
-    """Runs single commands, which Redis carries out one at a time.
+    """Runs single commands, which Redis executes one at a time.
 
-    After three failures in a row nothing is sent for a second, then one command tries again; the pause doubles up to
-    a quarter of a minute. So a dead server costs a request half a second at most, and soon nothing.
+    After three failures in a row nothing is sent for a second, then one command tries again; the pause doubles up to a
+    quarter of a minute. So a dead server delays a request by at most half a second, and soon not at all.
     """
 
     def __init__(
         self, url: str, token: str, *, timeout_s: float = _TIMEOUT_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        # Answers as they are, not in base64: every server of this API can do that.
+        # Plain responses, not base64: every server of this API can do that.
         self._redis = Redis(url, token, rest_encoding=None, rest_retries=0, allow_telemetry=False)
         self._timeout_s = timeout_s
         self._clock = clock
         self._failures = 0
-        self._lost = 0  # commands that failed after pauses, since it was last there
+        self._lost = 0  # commands that failed after pauses, since it last answered
         self._closed_until = 0.0
         self.failed_commands = 0
 
@@ -57,17 +57,17 @@ class RedisLink:
         return "down" if self._failures >= _TRIES else "up"
 
     async def run(self, *command: Any) -> Any:
-        """What Redis answers to one command.
+        """Return Redis's response to one command.
 
         Raises:
-            CacheUnavailable: no answer in time, an error, or a pause after those.
+            CacheUnavailable: no response in time, an error, or a pause after those.
         """
         is_probe = self._failures >= _TRIES
         if is_probe:
             now = self._clock()
             if now < self._closed_until:
                 raise CacheUnavailable("left alone for a moment")
-            self._closed_until = now + self._timeout_s + self._pause_s()  # one tries, the others do without
+            self._closed_until = now + self._timeout_s + self._pause_s()  # one tries, the others go on without
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer: Any = await self._redis.execute(list(command))
@@ -87,10 +87,10 @@ class RedisLink:
         return answer
 
     async def reach(self, patience_s: float) -> None:
-        """Return as soon as Redis takes a command, which is tried for `patience_s`; for the start of a service.
+        """Wait until Redis accepts a command, for up to `patience_s`; for the start of a service.
 
         Raises:
-            CacheRefuses: what answers is not Redis, or does not take the token.
+            CacheRefuses: the server is not Redis, or rejects the token.
             CacheUnavailable: nothing answers.
         """
         until = self._clock() + patience_s
@@ -117,10 +117,10 @@ class RedisLink:
         if is_probe:
             self._lost += 1
         elif self._failures == _TRIES:
-            # Its kind only: the text of an error may hold what was sent.
+            # Only the type: an error's text may contain what was sent.
             log.warning("cache.lost", reason=type(error).__name__)
             self._lost = 1
-        else:  # too few to tell, or on its way already when the server was given up
+        else:  # too few to tell, or sent before the pause began
             return
         self._closed_until = self._clock() + self._pause_s()
 

@@ -1,7 +1,7 @@
 """Hits counted in Redis, for all processes together. Implements `freehold.limiting.Limiter`.
 
-Each hit is one script, which Redis runs whole: the REST API has no transactions, and a counter whose lifetime is set
-by a second command is a ban for ever when that one is lost. Counters are better-auth's: integers under `IP|/path`.
+Each hit is one script, which Redis runs atomically: the REST API has no transactions, and if a second command that sets
+a counter's lifetime were lost, the ban would last for ever. Counters are better-auth's: integers under `IP|/path`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from freehold.log import get_logger
 
 log = get_logger()
 
-# A lifetime that is missing or longer than the window is set right, whoever left it so.
+# A lifetime that is missing or longer than the window is corrected, whoever left it so.
 _COUNT = """
 local count = redis.call('INCR', KEYS[1])
 local left = redis.call('PTTL', KEYS[1])
@@ -26,7 +26,7 @@ local hits = tonumber(ARGV[1])
 return {count <= hits and 1 or 0, math.max(0, hits - count), left}
 """
 
-# One entry for each hit that was let through, by Redis's own clock.
+# One entry for each hit that was allowed, by Redis's own clock.
 _LOG = """
 local hits, window = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -44,7 +44,7 @@ return {allowed, hits - count, tonumber(first[2]) + window - now}
 
 
 class RedisLimiter:
-    """Counts in Redis; in this process's memory while Redis is away, so that there is a limit at all times."""
+    """Counts in Redis, or in this process's memory while Redis is away, so that there is always a limit."""
 
     def __init__(self, link: RedisLink, without: MemoryLimiter) -> None:
         self._link = link

@@ -1,7 +1,7 @@
 """Copies of sessions in Redis, in the layout of better-auth's secondary storage. Implements `SharedSessions`.
 
-A session is under its token, and the tokens of a user's live sessions with their ends under `active-sessions-USERID`.
-We read only what we have written; the rest of the layout is for others who read sessions from the same Redis.
+A session's key is its token; `active-sessions-USERID` lists the tokens of a user's live sessions and when they end. We
+read only what we have written; the rest of the layout is for others who read sessions from the same Redis.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ _ACTIVE = f"{PREFIX}active-sessions-"
 
 
 class RedisSessions:
-    """One for each process. Writes go out one by one in the background; some are dropped when they pile up."""
+    """One for each process. Writes are sent one by one in the background; some are dropped when they pile up."""
 
     def __init__(self, link: RedisLink, codec: CachedSessionCodec, clock: Callable[[], datetime] = utc_now) -> None:
         self._link = link
@@ -111,7 +111,7 @@ class RedisSessions:
         self._write("EVAL", _FORGET_USER, 1, f"{_ACTIVE}{user_id}", PREFIX)
 
     async def close(self) -> None:
-        """Stop writing; what waits is dropped."""
+        """Stop writing, and drop what waits."""
         if self._writer is not None:
             self._writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
