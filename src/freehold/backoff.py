@@ -11,9 +11,9 @@ import msgspec
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
-    """Exponential, with full jitter: many that failed together do not come back together.
+    """Exponential backoff with full jitter: many that failed together do not retry together.
 
-    `steady` is the part of the longest wait that is not left to chance. Source: "Exponential Backoff And Jitter", AWS
+    `steady` is the fraction of the longest wait that is not random. Source: "Exponential Backoff And Jitter", AWS
     Architecture Blog, 2015.
     """
 
@@ -25,15 +25,15 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds to wait after this many failures in a row; `random` returns a number in [0, 1)."""
         # 2**60 is beyond any cap; larger powers would only overflow the float.
         longest = min(self.cap_s, self.base_s * 2.0 ** min(max(failures - 1, 0), 60))
-        # Chance must not make it spin: never sooner than a tenth of the longest wait.
+        # Never sooner than a tenth of the longest wait: chance must not make it spin.
         return longest * max(0.1, self.steady + (1 - self.steady) * random())
 
 
-# What may be over in a moment: no answer, disk full, too slow.
+# For what may be over in a moment: no answer, disk full, too slow.
 SOON = Backoff(base_s=0.5, cap_s=60.0)
-# What someone has to repair first: a migration that fails on this database, or a bug.
+# For what someone has to repair first: a migration that fails on this database, or a bug.
 SLOWLY = Backoff(base_s=5.0, cap_s=600.0)
-# While nothing can be done at all. Short at the most: sign-ups wait for the end of it.
+# For when nothing can be done at all. Never long, as sign-ups wait for the end of it.
 OUTAGE = Backoff(base_s=0.5, cap_s=10.0)
 
 
@@ -43,10 +43,7 @@ def is_worth_a_line(failures: int) -> bool:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds from now, as a server's `Retry-After` says it: a number or a date (RFC 9110, 10.2.3). None without one.
-
-    better-auth says it as `X-Retry-After`.
-    """
+    """Seconds to wait by `Retry-After`, a number or a date (RFC 9110, 10.2.3), or better-auth's `X-Retry-After`."""
     text = headers.get("Retry-After") or headers.get("X-Retry-After") or ""
     try:
         seconds = float(text)

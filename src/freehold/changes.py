@@ -1,4 +1,4 @@
-"""How a process notices at once what another one committed to the central database."""
+"""How a process learns at once what another one committed to the central database."""
 
 from collections.abc import Callable
 from typing import Literal, Protocol
@@ -12,10 +12,10 @@ Listener = Callable[[str | None], None]
 
 
 class Changes(Protocol):
-    """The feed of committed changes; caches in memory stay right by asking it before each use.
+    """The feed of committed changes, which keeps caches in memory correct.
 
-    The pattern for a cached read is: `if not changes.is_current(): await changes.catch_up()`, then look in the
-    cache. What is put into a cache must have been read no earlier than `position` says, see there.
+    A cached read first does `if not changes.is_current(): await changes.catch_up()`, then looks in the cache. For what
+    may be put into a cache, see `position`.
     """
 
     def is_current(self) -> bool:
@@ -23,7 +23,7 @@ class Changes(Protocol):
         ...
 
     async def catch_up(self) -> None:
-        """Tell the listeners all that was committed before this call.
+        """Notify the listeners of everything committed before this call.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -32,7 +32,7 @@ class Changes(Protocol):
 
     @property
     def position(self) -> int:
-        """How far listeners have been told. A row read before the position moved must not enter a cache."""
+        """How far listeners have been notified. A row read before the position moved must not enter a cache."""
         ...
 
     def subscribe(self, topic: Topic, listener: Listener) -> None:
@@ -41,11 +41,11 @@ class Changes(Protocol):
 
 
 class RecentChanges(Changes, Protocol):
-    """A feed for those who may be a little late with what other processes did."""
+    """A feed for callers who may notice other processes' changes a little late."""
 
     def is_recent(self, within_s: float) -> bool:
-        """Whether all is told that this process committed, and all that others did until `within_s` ago.
+        """Whether listeners know all that this process committed, and what others did until `within_s` ago.
 
-        Never waits. Where `is_current` can tell for nothing, it is the same.
+        Never waits. Where `is_current` costs nothing, it is the same.
         """
         ...

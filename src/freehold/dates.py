@@ -1,6 +1,6 @@
 """Dates as better-auth's client reads them: UTC, exactly three fractional digits, `Z`.
 
-Any other number of digits is misread: the client takes the fraction for a count of milliseconds.
+Any other number of digits is misread: the client takes the fraction for a number of milliseconds.
 """
 
 from datetime import UTC, datetime
@@ -22,5 +22,5 @@ def from_iso(text: str) -> datetime:
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """The time that is this many milliseconds after the beginning of 1970, in UTC."""
+    """The time this many milliseconds after the start of 1970, in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

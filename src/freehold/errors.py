@@ -1,4 +1,4 @@
-"""The kinds of errors that Freehold raises on purpose; each error is a class below one of them.
+"""The kinds of errors that Freehold raises on purpose; each error is a subclass of one of them.
 
 FreeholdError                  never raised itself
 ├── InvalidInput               the request is not valid
@@ -14,8 +14,8 @@ FreeholdError                  never raised itself
     └── ProviderUnavailable    the place where tenant databases live
         └── ProviderRefuses    it answers, and refuses our settings
 
-A class says all of its error: the `code` for programs, the `kind`, the `message`; and for docs/errors.md what it
-means, in the first paragraph of its docstring, and what to do, in `remedy`. Nothing here knows HTTP:
+A class describes its error completely: `code` for programs, `kind`, `message`; and for docs/errors.md, what it
+means in the first paragraph of its docstring, and what to do in `remedy`. Nothing here knows HTTP:
 `http/problems.py` has a status for each kind, `http/auth/replies.py` answers in better-auth's words, and
 `cli/context.py` has the exit codes.
 """
@@ -39,17 +39,17 @@ Kind = Literal[
     "internal",
     "unavailable",
 ]
-"""What sort of failure it is, as whoever answers for it distinguishes them."""
+"""The kind of failure, which decides the status and the exit code."""
 
 
 Where = Literal["http", "cli", "sdk"]
-"""Where it can occur: in the service, at the command line only, or in the SDK only."""
+"""Where the error can occur: in the service, at the command line only, or in the SDK only."""
 
 
 class BetterAuth(NamedTuple):
-    """How `/api/auth` says an error: as better-auth does, whose clients know these codes.
+    """An error as `/api/auth` returns it: like better-auth, whose clients know these codes.
 
-    Without a `message` it is the error's own. `kind` is there where better-auth takes it for another.
+    Without a `message`, the error's own is used. `kind` is set if better-auth's differs.
     """
 
     code: str
@@ -58,15 +58,15 @@ class BetterAuth(NamedTuple):
 
 
 class FreeholdError(Exception):
-    """Something expected went wrong. `str(error)` says what happened and what to do; it holds no secret.
+    """Something expected went wrong. `str(error)` says what happened and what to do; it contains no secret.
 
-    A class with a `code` of its own is on the page of errors; others go by their parent's, as do those that only
-    `/api/auth` answers with, which have `better_auth` instead.
+    A class with its own `code` is listed in docs/errors.md; others use their parent's, as do those that only
+    `/api/auth` returns, which have `better_auth` instead.
     """
 
     code = "error"  # clients switch on this; never rename one
     kind: ClassVar[Kind] = "internal"
-    message: ClassVar[str] = ""  # unless it is raised with another
+    message: ClassVar[str] = ""  # unless another is given
     remedy: ClassVar[str] = ""
     better_auth = BetterAuth("INTERNAL_SERVER_ERROR", "Internal Server Error", "internal")  # of those without their own
     where: ClassVar[Where] = "http"
@@ -147,7 +147,7 @@ class RateLimited(FreeholdError):
 class Unavailable(FreeholdError):
     """Something that the service depends on is not responding.
 
-    `retry_after` is in how many seconds the same call may work, where that was said.
+    `retry_after` is the number of seconds until the same call may work, if known.
     """
 
     code = "unavailable"
@@ -171,4 +171,4 @@ class ProviderUnavailable(Unavailable):
 
 
 class ProviderRefuses(ProviderUnavailable):
-    """It answers, and does not know what the settings say, such as a token: only its operator can change that."""
+    """The provider answers but rejects the settings, such as a token: only the operator can change that."""

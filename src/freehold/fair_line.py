@@ -1,9 +1,8 @@
-"""Lets a limited number in at once; whoever has had the fewest turns recently goes next. For the event loop.
+"""Admits a limited number at once, next whoever has had the fewest turns recently. For the event loop.
 
-Someone who asks once does not stand behind a stranger who asks hundreds of times. What a source has had counts less
-the longer it waits: many people may share an address, and have had much while nobody else wanted anything. The caller
-names the source of each request, which is the address as a rule. The empty name is for the service's own work, which
-goes first.
+A source that asks once does not wait behind one that asks hundreds of times. Past turns count less the longer a source
+waits: many people may share an address, and may have had many turns while nobody else wanted any. The caller names the
+source of each request, usually its address. The empty name is for the service's own work, which goes first.
 """
 
 import asyncio
@@ -17,15 +16,15 @@ from freehold.errors import Unavailable
 from freehold.waiting import Place, WaitingLine
 
 _HALF_LIFE_S = 30.0
-# What was had counts half after so long a wait.
+# Past turns count half after waiting this long.
 _FORGIVEN_S = 1.0
 _MOST_SOURCES = 10_000
-_FORGOTTEN = -7.0  # a hundredth of a turn, as logarithm
+_FORGOTTEN = -7.0  # a hundredth of a turn, as a logarithm
 _NEVER = float("-inf")
 
 
 class FairLine(WaitingLine):
-    """Lets `at_once` in and up to `waiting` wait. Whoever finds no room is refused with the message `told`."""
+    """Admits `at_once`, and lets up to `waiting` wait; others are refused with the message `told`."""
 
     __slots__ = ("_began", "_had", "_most", "_now", "_sources", "_told")
 
@@ -37,17 +36,17 @@ class FairLine(WaitingLine):
         self._told = told
         self._now = now
         self._began = now()
-        # Of those who wait, and since when, in `_FORGIVEN_S`.
+        # Those who wait: their source, and since when, in units of `_FORGIVEN_S`.
         self._sources: dict[Place, tuple[str, float]] = {}
-        # By source: the binary logarithm of how many turns it had, as if all of them had been when we began. As all
-        # are forgotten at the same pace, who had fewer stays the same until someone has another.
+        # By source: the binary logarithm of its turns, weighted as if all had been when we began. All decay at the same
+        # rate, so their order stays the same until someone has another turn.
         self._had: dict[str, float] = {}
 
     async def enter(self, source: str, *, ahead: bool = False) -> None:
-        """Wait for one's turn, which ends with `leave`; `ahead` of all who wait, or when one's source may.
+        """Wait for a turn, which ends with `leave`; `ahead` goes before all who wait.
 
         Raises:
-            Unavailable: too many wait, and nobody among them has had more of late.
+            Unavailable: too many wait, and none of them has had more recently.
         """
         if not self._is_let_in():
             await self._stand_in_line("" if ahead else source, ahead=ahead)
@@ -65,7 +64,7 @@ class FairLine(WaitingLine):
             del self._sources[place]
 
     def _make_room(self, source: str) -> None:
-        """Send away the one of whoever has had most, who came last; or the one who comes now."""
+        """Refuse the last request of the source that has had most, or else the new one."""
         sources = [self._sources[place][0] for place in self._waiting]
         waiting = Counter(sources)
         shares = {each: self._of_late(each) + count for each, count in waiting.items()}
@@ -78,8 +77,8 @@ class FairLine(WaitingLine):
             place.set_exception(Unavailable(self._told))
 
     def _next(self) -> Place:
-        least = self._ages() - 1.0  # whoever has had nothing goes before whoever has had one
-        first: dict[str, tuple[float, Place]] = {}  # of each source who came first
+        least = self._ages() - 1.0  # a source without a turn goes before one that has had one
+        first: dict[str, tuple[float, Place]] = {}  # the first of each source
         for place in self._waiting:
             source, since = self._sources[place]
             if source not in first:
@@ -90,7 +89,7 @@ class FairLine(WaitingLine):
         return place
 
     def _of_late(self, source: str) -> float:
-        """How many turns it had, those of half a minute ago counting half."""
+        """The source's turns, of which those half a minute ago count half."""
         return float(2 ** (self._had.get(source, _NEVER) - self._ages()))
 
     def _count(self, source: str) -> None:

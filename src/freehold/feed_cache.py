@@ -1,8 +1,8 @@
-"""What is kept in memory of the central database, right at every use: the change feed tells what became untrue.
+"""Caches of the central database in memory, correct at every use: the change feed says what became outdated.
 
-The rule, which stands here only: what was read may be kept only if the feed has told nothing since the reading began.
-A change that the reading did not see may have been told already, and is never told again. What is not kept is still
-good for whoever asked for it, before the change. See docs/decisions/0002-session-cache.md.
+The rule, which stands only here: what was read may be kept only if the feed has announced nothing since the read began.
+A change that the read missed may have been announced already, and is never announced again. What may not be kept is
+still valid for the caller, who asked before the change. See docs/decisions/0002-session-cache.md.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ log = get_logger()
 
 Value = TypeVar("Value")
 
-# A central database in a file tells news in microseconds, so it is asked each time. One on a server is asked once in
-# this time: what another process did is noticed that much later. What this one did, at once.
+# A central database in a file is checked for changes at each use, in microseconds; one on a server once in this time,
+# so that other processes' changes are noticed this much later. A process's own are noticed at once.
 _RECENT_S = 1.0
 _PATIENCE_S = 1.0
 
 
 class FeedCell(Generic[Value]):
-    """One value, forgotten with the next change of its topic."""
+    """One value, forgotten at the next change of its topic."""
 
     def __init__(self, changes: Changes, topic: Topic) -> None:
         self._changes = changes
@@ -35,22 +35,22 @@ class FeedCell(Generic[Value]):
         changes.subscribe(topic, self._forget)
 
     def begin(self) -> int:
-        """Call this before reading, and give `keep` what it returns.
+        """Call this before reading, and pass the result to `keep`.
 
-        A feed that nobody has followed yet, at -1, will never tell what happens until it is.
+        A feed that nobody has followed yet, at -1, announces nothing until someone does.
         """
         return self._told if self._changes.position >= 0 else -1
 
     def keep(self, value: Value, begun: int, seen: int | None = None) -> None:
-        """Hold what was read since `begin`, if the rule lets it.
+        """Keep what was read since `begin`, if the rule allows.
 
-        `seen` is how far the feed was in the view that was read, where that is known: it may have been an old one.
+        `seen` is the feed's position in the view that was read, if known, as that may have been an old one.
         """
         if begun == self._told and (seen is None or self._changes.position <= seen):
             self.held = value
 
     def forget(self) -> None:
-        """It was changed here: do not wait for the feed to tell."""
+        """Forget a value that was changed here, without waiting for the feed."""
         self._forget(None)
 
     def _forget(self, _key: str | None) -> None:
@@ -59,9 +59,9 @@ class FeedCell(Generic[Value]):
 
 
 class FeedCache(Generic[Value]):
-    """Values by key, each with the name that the feed has for it and its owner's. What was not used for longest goes.
+    """Values by key, each with the feed's names for it and for its owner. The least recently used is dropped.
 
-    Whoever makes it subscribes `forget_name` and `forget_owner`, both of which take what the feed says.
+    The code that creates it subscribes `forget_name` and `forget_owner` to the feed.
     """
 
     def __init__(self, changes: Changes, capacity: int) -> None:
@@ -78,7 +78,7 @@ class FeedCache(Generic[Value]):
         return key in self._entries
 
     def get(self, key: str) -> Value | None:
-        """What is kept, if anything."""
+        """The value, if it is kept."""
         found = self._entries.get(key)
         if found is None:
             return None
@@ -86,12 +86,12 @@ class FeedCache(Generic[Value]):
         return found[0]
 
     def keep(self, key: str, value: Value, seen: int, *, name: str, owner: str) -> None:
-        """Keep what was read when the feed was at `seen`, if the rule lets it."""
+        """Keep what was read when the feed was at `seen`, if the rule allows."""
         if self._changes.position <= seen:
             self.put(key, value, name=name, owner=owner)
 
     def put(self, key: str, value: Value, *, name: str, owner: str) -> None:
-        """The same of what is known by other means to be true now."""
+        """Keep a value that is known by other means to be current."""
         self._forget(key)
         self._entries[key] = value, name, owner
         self._key_of[name] = key
@@ -100,14 +100,14 @@ class FeedCache(Generic[Value]):
             self._forget(next(iter(self._entries)))
 
     def forget_name(self, name: str | None) -> None:
-        """Forget what has this name; None: everything."""
+        """Forget the value with this name; None: everything."""
         if name is None:
             self._forget_all()
         elif (key := self._key_of.get(name)) is not None:
             self._forget(key)
 
     def forget_owner(self, owner: str | None) -> None:
-        """Forget all that is this owner's; None: everything."""
+        """Forget all values of this owner; None: everything."""
         if owner is None:
             self._forget_all()
             return
@@ -132,9 +132,9 @@ class FeedCache(Generic[Value]):
 
 
 class Follower:
-    """Follows the feed for those who go on with what they know while the central database is away.
+    """Follows the feed for caches that stay in use while the central database does not answer.
 
-    Nothing can be changed in it meanwhile, so what is known stays true.
+    Nothing can be changed in it meanwhile, so what is cached stays true.
     """
 
     def __init__(self, changes: RecentChanges, event: str, patience_s: float = _PATIENCE_S) -> None:
@@ -145,11 +145,11 @@ class Follower:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the feed should be followed before what is known is believed."""
+        """Whether the feed should be followed before what is cached is used."""
         return not self._changes.is_recent(_RECENT_S)
 
     async def catch_up(self, *, is_known: bool, then: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Follow the feed, then call `then`. When that fails what is known counts for a while without asking.
+        """Follow the feed, then call `then`. If that fails, what is known is used for a while without asking.
 
         Raises:
             CentralUnavailable: nothing is known, and the central database does not answer in time.

@@ -1,6 +1,6 @@
-"""Keys and secrets kept in files that only their owner may read.
+"""Keys and secrets in files that only their owner may read.
 
-`cryptography` is loaded where it is used: commands, and the service's parent, know this module for its error alone.
+`cryptography` is imported where it is used: commands, and the service's parent, need only this module's error.
 """
 
 import contextlib
@@ -49,9 +49,9 @@ def load_key(path: Path) -> "Ed25519PrivateKey":
 
 
 def load_or_create_key(path: Path) -> "Ed25519PrivateKey":
-    """The private key in this file, made (mode 0600) if there is none. Blocking.
+    """The private key in this file, created (mode 0600) if there is none. Blocking.
 
-    Of several processes that start together one makes the key and all use it; a crash leaves a whole file or none.
+    If several processes start together, one creates the key and all use it; a crash leaves a whole file or none.
 
     Raises:
         BadKeyFile: as `load_key`, or the file cannot be written.
@@ -69,7 +69,7 @@ def load_or_create_key(path: Path) -> "Ed25519PrivateKey":
 
 
 def replace_key(path: Path, successor: Path) -> None:
-    """Put the successor's file in the place of the other, which is kept beside it under its own name. Blocking.
+    """Replace a key file by its successor; the old one is kept beside it under a new name. Blocking.
 
     Raises:
         BadKeyFile: it cannot be written.
@@ -84,10 +84,10 @@ def replace_key(path: Path, successor: Path) -> None:
 
 
 def load_or_create_secret(path: Path) -> str:
-    """The random text in this file, 43 characters or more, made (mode 0600) if there is none. Blocking.
+    """The random text in this file, created (43 characters, mode 0600) if there is none. Blocking.
 
     Raises:
-        BadKeyFile: the file cannot be read or written, or holds too little.
+        BadKeyFile: the file cannot be read or written, or its text is too short.
     """
     try:
         if not path.exists():
@@ -101,7 +101,7 @@ def load_or_create_secret(path: Path) -> str:
 
 
 def _write_once(path: Path, content: bytes) -> None:
-    """Put a whole file there, or leave the one that another process put there first."""
+    """Write a whole file, or leave the one that another process wrote first."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

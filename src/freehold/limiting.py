@@ -1,4 +1,4 @@
-"""How often something may be done: the rate, who counts, and what a caller is told."""
+"""How often something may be done: rates, limiters, and their verdicts."""
 
 import re
 from ipaddress import IPv6Address
@@ -10,11 +10,10 @@ _RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
 
 
 class Rate(Struct, frozen=True):
-    """At most this many hits in a window that opens with the first. No hits at all means: no limit.
+    """At most this many hits in a window that opens with the first; 0 hits means no limit.
 
-    A window that opens when another has closed lets the end of one and the start of the next follow each other. With
-    `is_exact` that counts too: there is no span of this length with more hits. It costs a number for each hit, so it
-    is for small numbers.
+    As one window may follow another, a span of this length may have twice as many hits, unless `is_exact`: that stores
+    a number for each hit, so it is for small numbers.
     """
 
     hits: int
@@ -30,7 +29,7 @@ NO_LIMIT = Rate(0, 0)
 
 
 class Verdict(Struct, frozen=True):
-    """The answer to one hit. `reset_s`: in this many seconds there is room again; at least 1."""
+    """The result of one hit. `reset_s`: seconds until there is room again, at least 1."""
 
     is_allowed: bool
     remaining: int
@@ -41,12 +40,12 @@ UNLIMITED = Verdict(True, 0, 1)
 
 
 class Limiter(Protocol):
-    """Counts hits by key, for all processes together where they share a cache. Safe to call from many at once."""
+    """Counts hits by key, for all processes together if they share a cache. Safe to call concurrently."""
 
     async def hit(self, key: str, rate: Rate) -> Verdict:
         """Count one hit on this key and say whether it is still within the rate. Never raises.
 
-        Keys may end up in a shared cache: no secret and no e-mail address in them in the clear.
+        Keys may be stored in a shared cache, so they must not contain a secret or a plain e-mail address.
         """
         ...
 
@@ -56,10 +55,10 @@ _SITE_TIMES = 16
 
 
 async def hit_from(limiter: Limiter, network: str, what: str, rate: Rate) -> Verdict:
-    """Count one hit on something costly for the network that asks, and for the site that an IPv6 network is part of.
+    """Count one hit on something costly for this network, and for the site that an IPv6 network is part of.
 
-    Networks are as `http.client_address.network_of` gives them. A site (/48) has 65,536 of them, and may do as much
-    as sixteen.
+    Networks are as `http.client_address.network_of` returns them. A site (/48) has 65,536 of them, and is allowed as
+    much as sixteen.
     """
     verdict = await limiter.hit(f"{network}|{what}", rate)
     if not verdict.is_allowed or rate.is_off or (site := site_of(network)) is None:
@@ -69,7 +68,7 @@ async def hit_from(limiter: Limiter, network: str, what: str, rate: Rate) -> Ver
 
 
 def site_of(network: str) -> str | None:
-    """The site (/48) that an IPv6 network or address is part of; None for all else."""
+    """The site (/48) that an IPv6 network or address is part of; None for anything else."""
     if ":" not in network:
         return None
     try:
@@ -80,7 +79,7 @@ def site_of(network: str) -> str | None:
 
 
 def parse_rate(text: str) -> Rate:
-    """Reads `100/60`, a hundred in sixty seconds; or `off`. Raises `ValueError`."""
+    """Read `100/60`, a hundred in sixty seconds, or `off`. Raises `ValueError`."""
     if text == "off":
         return NO_LIMIT
     found = _RATE.fullmatch(text.replace(" ", ""))

@@ -1,4 +1,4 @@
-"""Logging, configured by the edge only: pretty on a terminal, one JSON object a line elsewhere, to stderr."""
+"""Logging, configured by the edge only: pretty on a terminal, one JSON object per line elsewhere, to stderr."""
 
 import atexit
 import logging
@@ -25,9 +25,9 @@ def _to_json(event: Any, **_: Any) -> str:
 
 
 class LineWriter:
-    """Writes lines to a stream from a thread of its own, so that a slow reader never stops the event loop.
+    """Writes lines to a stream from its own thread, so that a slow reader never stops the event loop.
 
-    Lines go out within 50 ms, and at exit. When the reader is far behind, the oldest are dropped.
+    Lines are written within 50 ms, and at exit. If the reader is far behind, the oldest are dropped.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -61,12 +61,12 @@ class LineWriter:
         while not self._stopped.wait(_WRITE_EVERY_S):
             try:
                 self.flush()
-            except (OSError, ValueError):  # nobody reads any more; there is nowhere to say so
+            except (OSError, ValueError):  # the reader is gone, and there is nowhere to say so
                 return
 
 
 class _Handler(logging.Handler):
-    """Lines of the standard library's loggers, through the same writer."""
+    """Passes lines of the standard library's loggers to the same writer."""
 
     def __init__(self, writer: LineWriter) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class _Handler(logging.Handler):
 
 
 class _FirstLine(logging.Handler):
-    """Stands in for it until there is a line."""
+    """Stands in for `_Handler` until the first line, which sets up logging."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _structlog()
@@ -87,14 +87,14 @@ class _FirstLine(logging.Handler):
 
 
 class _Logger:
-    """A logger of structlog, which is loaded by the first line that is logged."""
+    """A logger of structlog, which is imported when the first line is logged."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(_structlog(), name)
 
 
 def get_logger() -> Any:
-    """A logger as `structlog.get_logger` returns it. Commands that log nothing are quicker by a tenth of a second."""
+    """A logger as `structlog.get_logger` returns it. Commands that log nothing start a tenth of a second faster."""
     return _Logger()
 
 
@@ -107,9 +107,9 @@ _configured: list[tuple[str, str]] = []
 
 
 def quick_info(event: str) -> Callable[[dict[str, Any]], None]:
-    """Writes info events of one kind as structlog would, at a fifth of its cost: for the line of every request.
+    """Return a function that writes info events of one kind as structlog would, at a fifth of its cost.
 
-    For configured logging; the facts must hold the context that is wanted, such as `request_id`.
+    Logging must be configured; the facts must hold the context that is wanted, such as `request_id`.
     """
     logger = _structlog()
     if not _quick_lines:
@@ -126,20 +126,20 @@ def quick_info(event: str) -> Callable[[dict[str, Any]], None]:
 def configure_logging(level: str, log_format: str) -> None:
     """Set up structlog and the standard library's logging alike.
 
-    `level` is `debug`, `info`, `warning` or `error`; `log_format` is `console`, `json` or `auto`
-    (`console` when stderr is a terminal).
+    `level` is `debug`, `info`, `warning` or `error`; `log_format` is `console`, `json` or `auto` (`console` if stderr
+    is a terminal).
     """
     while _writers:
         _writers.pop().close()
     _wanted[:] = _configured[:] = [(level, log_format)]
     root = logging.getLogger()
     root.handlers[:] = [_FirstLine()]
-    # Libraries speak up from `warning`; ours are the events worth reading.
+    # Libraries log from `warning` on; the events worth reading are ours.
     root.setLevel(max(_LEVELS[level], logging.WARNING))
 
 
 def _begin_again() -> None:
-    """In a process that was forked: the thread that writes lines has stayed behind."""
+    """Set up logging again in a forked process, which lacks the thread that writes lines."""
     global _setting_up  # noqa: PLW0603 - it may be held by a thread that is not here
     _setting_up = threading.RLock()
     _writers.clear()
@@ -153,7 +153,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _structlog() -> Any:
-    """The logger that all of ours are, set up as was last wanted."""
+    """The one logger behind all of ours, set up as last configured."""
     if not _loggers or _wanted:
         with _setting_up:
             if not _loggers:
@@ -176,7 +176,7 @@ def _set_up(level: str, log_format: str) -> None:
     ]
     render: list[Any] = (
         [
-            # Plain: the pretty form prints local variables, and those hold passwords and tokens.
+            # Plain: the pretty form prints local variables, which may hold passwords and tokens.
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
         if pretty

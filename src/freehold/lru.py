@@ -1,4 +1,4 @@
-"""What is remembered up to a limit: a mapping that forgets, and a cache of what functions make of short texts."""
+"""Bounded memory: a mapping that forgets, and a cache for functions of short texts."""
 
 import functools
 from collections import OrderedDict
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 class Lru(OrderedDict[Key, Value]):
     """At most `limit` entries; setting one more drops the one that was set, or moved to the end, longest ago.
 
-    Reading moves nothing, so that it costs what a dict costs: use `move_to_end` where what is read is to stay.
+    Reading moves nothing, so it costs the same as in a dict: call `move_to_end` where what is read should stay.
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,7 +30,7 @@ SHORT = 4096
 
 
 def cached_if_short(count: int, longest: int = SHORT) -> Callable[[Callable[[str], Value]], Callable[[str], Value]]:
-    """Remember what a function makes of the last `count` texts. Those above `longest` would fill the memory."""
+    """Cache a function's results for the last `count` texts; those longer than `longest` would fill the memory."""
 
     def decorate(make: Callable[[str], Value]) -> Callable[[str], Value]:
         cached = functools.lru_cache(count)(make)

@@ -1,4 +1,4 @@
-"""Memory of a process that runs for long: fewer arenas, fewer collections, and what was freed goes back."""
+"""Memory of a long-running process: fewer arenas, fewer collections, and freed memory is returned."""
 
 import asyncio
 import ctypes
@@ -11,35 +11,35 @@ _M_ARENA_MAX = -8
 
 
 def keep_less_memory() -> None:
-    """Let threads share the C library's arenas: as many as cores, instead of eight times that. Before threads start.
+    """Limit the C library's arenas to the number of cores, instead of eight times that. Call it before threads start.
 
-    Each arena keeps up to 64 MB that it does not need, and no trimming takes that from it. Source: mallopt(3).
+    Each arena keeps up to 64 MB that it does not need, which trimming does not return. Source: mallopt(3).
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
 
 
 def leave_out_of_collections() -> None:
-    """Let the garbage collector pass over all that is there now: it stays as long as the process does.
+    """Exclude everything that exists now from garbage collection: it lives as long as the process.
 
-    Looking through it takes 0.1 s and more, in which no request goes on, and whoever makes many objects, such as by
-    sending long SQL, makes the collector look again and again. Source: the documentation of `gc.freeze`.
+    Scanning it takes 0.1 s and more, during which no request goes on, and anyone who causes many objects, such as by
+    sending long SQL, triggers that again and again. Source: the documentation of `gc.freeze`.
     """
     gc.collect()
     gc.freeze()
 
 
-# Gives memory back to the machine that large requests and answers have used: the C library keeps what is freed.
+# Returns memory that large requests and responses have used: the C library keeps what is freed.
 
 _LOOK_EVERY_S = 5.0
-# Below that it is not worth a look at every page.
+# Less is not worth a look at every page.
 _WORTH_BYTES = 64_000_000
 _STATM = Path("/proc/self/statm")
-_opened: list[int] = []  # that file, of this process
+_opened: list[int] = []  # the descriptor of that file, in this process
 
 
 async def give_back_memory(worth_bytes: int = _WORTH_BYTES) -> None:
-    """Do so now and then, while there is more by `worth_bytes` than after the last time; until cancelled.
+    """Return freed memory whenever usage has grown by `worth_bytes` since the last time; until cancelled.
 
     Linux with glibc only.
     """
@@ -66,11 +66,11 @@ def _trim() -> "ctypes._NamedFuncPointer | None":
 
 
 def resident_bytes() -> int:
-    """Memory that this process has. After the first call no file is opened any more."""
+    """The resident memory of this process. Only the first call opens a file."""
     if not _opened:
         _opened.append(os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC))
     return int(os.pread(_opened[0], 200, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_opened.clear)  # it is the parent's there
+    os.register_at_fork(after_in_child=_opened.clear)  # the child would read its parent's

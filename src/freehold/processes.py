@@ -1,4 +1,4 @@
-"""What processes that start others have in common."""
+"""Shared by processes that start others."""
 
 import ctypes
 import os
@@ -9,8 +9,8 @@ _PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
-    """Let the kernel end this process when its parent ends, however that ends. Linux only. Source: prctl(2)."""
+    """Let the kernel kill this process when its parent ends, however that ends. Linux only. Source: prctl(2)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it had ended before
+        if os.getppid() != parent:  # it had ended already
             os._exit(0)

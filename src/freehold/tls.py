@@ -8,8 +8,8 @@ import httpx
 
 @cache
 def public_tls() -> ssl.SSLContext:
-    """What trusts the authorities that everyone trusts, whatever the environment says.
+    """A context that trusts the usual public authorities, whatever the environment says.
 
-    One for all clients of the process, as it takes some 20 ms to read them.
+    All clients of the process share it, as loading the authorities takes some 20 ms.
     """
     return httpx.create_ssl_context(trust_env=False)

@@ -1,4 +1,4 @@
-"""What all queues share that admit a limited number of callers at once. For the event loop's thread."""
+"""The base of queues that admit a limited number of callers at once. For the event loop's thread."""
 
 import asyncio
 from collections import deque
@@ -7,7 +7,7 @@ Place = asyncio.Future[None]
 
 
 class WaitingLine:
-    """`inside` are those who have been let in and have not left."""
+    """`inside` is the number of callers who have been admitted and have not left."""
 
     __slots__ = ("_at_once", "_waiting", "inside")
 
@@ -17,7 +17,7 @@ class WaitingLine:
         self._waiting: deque[Place] = deque()
 
     def leave(self) -> None:
-        """Hand the place to the next who still waits."""
+        """Pass the place on to the next caller who still waits."""
         while self._waiting:
             place = self._next()
             if not place.done():
@@ -33,7 +33,7 @@ class WaitingLine:
         return False
 
     async def _wait(self, place: Place, *, ahead: bool = False) -> None:
-        """Wait for a place, `ahead` of all others or after them. Raises the error that is handed over instead."""
+        """Wait for a place, `ahead` of all others or after them. Raises the error that is set on it instead."""
         if ahead:
             self._waiting.appendleft(place)
         else:
@@ -44,9 +44,9 @@ class WaitingLine:
             if place in self._waiting:
                 self._waiting.remove(place)
             elif place.done() and not place.cancelled() and place.exception() is None:
-                self.leave()  # it was handed over just when we gave up
+                self.leave()  # it was passed on just when we gave up
             raise
 
     def _next(self) -> Place:
-        """Take out whoever is to go next: the first, unless a kind of line knows better."""
+        """Remove and return the next in line: the first, unless a subclass decides otherwise."""
         return self._waiting.popleft()

@@ -1,6 +1,6 @@
-"""What crosses HTTP, as structs that the service encodes and the client SDK decodes.
+"""HTTP bodies, as structs that the service encodes and the client SDK decodes.
 
-Field names are those of the contract: camelCase where it says so, else as they are here.
+Field names are those of the contract: camelCase where it uses that, else as they are here.
 """
 
 from typing import Annotated, Literal
@@ -37,7 +37,7 @@ class VerifyRequest(Struct, frozen=True):
 
 
 class VerifyAnswer(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Whether the client must migrate first. `requiredMigrations` is there when it must, oldest first."""
+    """Whether the client must migrate first; if so, `requiredMigrations` lists the migrations, oldest first."""
 
     status: Literal["latest", "update_required"]
     current_version: int
@@ -55,7 +55,7 @@ class RegisterRequest(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RegisteredMigration(MigrationScript, frozen=True, kw_only=True):
-    """Answer of `POST /migrations/register`."""
+    """Response of `POST /migrations/register`."""
 
     name: str
     chain: str
@@ -66,9 +66,9 @@ _Whole = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class ReleaseState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The state of a registry as it was signed; see `MigrationPage`.
+    """The signed state of a registry; see `MigrationPage`.
 
-    `text` and `text_signature` are those of the new form; one that was signed in the older form alone has neither.
+    `text` and `text_signature` are those of the new form; a state that was signed in the older form only has neither.
     """
 
     version: SchemaVersion
@@ -82,7 +82,7 @@ class ReleaseState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `freehold registry sign` writes. `rows` are the signatures of each version from 1 on."""
+    """What `freehold registry sign` writes. `rows` has the signature of each version from 1 on."""
 
     manifest: ReleaseState
     public_key: _Base64url
@@ -108,7 +108,7 @@ class ReleasePart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class PublishRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /migrations/publish`: a signed release and all the files that it was signed for, from 1 on.
 
-    What is misspelt is refused: a `dry_run` that is not understood would publish.
+    Unknown fields are refused: a misspelt `dry_run` would publish.
     """
 
     signed: Release
@@ -119,10 +119,10 @@ class PublishRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class PublishAnswer(Struct, frozen=True, kw_only=True):
-    """Answer of `POST /migrations/publish`; with `dry_run`, what it would be.
+    """Response of `POST /migrations/publish`; with `dry_run`, what it would be.
 
-    `published` now, `already` there with the same SQL, and the `version` reached. `without_file` are published and
-    were not sent. `renewed`: the registry has a newer signature now; when not, there was nothing to do.
+    `published`: new now; `already`: how many were there with the same SQL; `version`: the newest. `without_file` are
+    published but were not sent. `renewed`: the registry has a newer signature now; if not, there was nothing to do.
     """
 
     published: tuple[int, ...]
@@ -136,8 +136,8 @@ class PublishAnswer(Struct, frozen=True, kw_only=True):
 class SignedMigration(Struct, frozen=True, kw_only=True):
     """One entry of `MigrationPage`.
 
-    The signature covers `sql` by way of `checksum` and `chain`. `statements` is the same SQL cut up, for
-    clients that have no SQL parser; run them with foreign keys as `foreign_keys` says, in one transaction.
+    The signature covers `sql` through `checksum` and `chain`. `statements` is the same SQL split up, for clients
+    without a SQL parser; run them in one transaction, with foreign keys as in `foreign_keys`.
     """
 
     version: int
@@ -154,9 +154,9 @@ class SignedMigration(Struct, frozen=True, kw_only=True):
 
 
 class SignedText(Struct, frozen=True, kw_only=True):
-    """A release in one text, and Ed25519 over the text's bytes, as unpadded base64url.
+    """A release as one text, and the Ed25519 signature over the text's bytes, as unpadded base64url.
 
-    Its lines are the form, `version`, `chain`, `counter`, `expires`, and for each further part of the release `part`
+    Its lines are the format, `version`, `chain`, `counter`, `expires`, and for each further part of the release, `part`
     or `must`, the part's name and the SHA-256 of its bytes. An SDK refuses a release with a `must` that it does not
     know.
     """
@@ -168,14 +168,14 @@ class SignedText(Struct, frozen=True, kw_only=True):
 class MigrationPage(Struct, frozen=True, kw_only=True):
     """`GET /migrations?after=N`: what comes after N, and the newest version with its signature.
 
-    `release` is what to check: its text names all that is signed. It is null only where the counter is below 2^52.
+    `release` is what to verify: its text names all that is signed. It is null only if the counter is below 2^52.
     `signature` is the older form, for apps that do not know the text: Ed25519 over
-    `freehold-registry-v2\\n<version>\\n<chain>\\n<counter>\\n<expires_at_s>\\n`, as unpadded base64url. `counter`
-    never falls: a page with a lower one than seen before is an old one, replayed. Nothing may be applied after
-    `expires_at_s` (seconds since 1970). With nothing published, all are 0 or empty.
+    `freehold-registry-v2\\n<version>\\n<chain>\\n<counter>\\n<expires_at_s>\\n`, as unpadded base64url. `counter` never
+    falls: a page with a lower one than before is an old one, replayed. Nothing may be applied after `expires_at_s`
+    (seconds since 1970). If nothing is published, all are 0 or empty.
 
-    `withheld` are the checksums of the versions behind the last of `migrations` that an app of the version in
-    the header `Freehold-App-Version` is too old for; `needs_app` is the version that it would have to be.
+    `withheld` has the checksums of the versions after the last of `migrations`, for which the app's version in the
+    header `Freehold-App-Version` is too old; `needs_app` is the version that it needs.
     """
 
     version: int
@@ -191,9 +191,9 @@ class MigrationPage(Struct, frozen=True, kw_only=True):
 
 
 class KeyWord(Struct, frozen=True, kw_only=True):
-    """What another key says of this one: Ed25519 over `freehold-registry-key-v1\\n<kind>\\n<subject>\\n`.
+    """Another key's statement about this one: Ed25519 over `freehold-registry-key-v1\\n<kind>\\n<subject>\\n`.
 
-    The subject is the public key where it is endorsed, its id where it is retired.
+    The subject is the public key if it is endorsed, its id if it is retired.
     """
 
     by_key_id: str
@@ -203,8 +203,8 @@ class KeyWord(Struct, frozen=True, kw_only=True):
 class PublicKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One entry of `GET /migrations/keys`. `public_key` is the raw key as unpadded base64url.
 
-    `endorsed` is the word of its predecessor, by which clients that trust that one trust it too. Once `retired`
-    it signs no more, by the word of its successor.
+    `endorsed` is the statement of its predecessor: clients that trust that key trust this one, too. `retired` is the
+    statement of its successor: this key no longer signs.
     """
 
     key_id: str
@@ -218,7 +218,7 @@ class PublicKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SignedIn(Struct, frozen=True, kw_only=True):
-    """The user in the answers of `/api/auth/sign-up/email` and `/api/auth/sign-in/email`; more fields are there."""
+    """The user in the responses of `/api/auth/sign-up/email` and `/api/auth/sign-in/email`, which have more fields."""
 
     id: str
     email: str
@@ -228,16 +228,16 @@ class SignedIn(Struct, frozen=True, kw_only=True):
 # Databases ---------------------------------------------------------------------------------------
 
 
-# What older clients know of profiles: `full` stands for `rows` too.
+# Older clients' form of a profile: `full` stands for `rows` too.
 AccessLevel = Literal["full", "read_only"]
 
 
 class DatabaseCredentials(Struct, frozen=True, kw_only=True):
     """`GET /databases/user`: where the user's database is, and a short-lived token that opens it.
 
-    `url` is what official libSQL clients take; `expires_at` is ISO-8601 in UTC. `profile` is what the token really
-    allows: `none`, `read_only`, `rows` (reading and writing rows) or `full` (changing the schema too); services from
-    before profiles tell none, and with them `access_level` says all. `full` there stands for `rows` too.
+    `url` is for official libSQL clients; `expires_at` is ISO-8601 in UTC. `profile` is what the token really allows:
+    `none`, `read_only`, `rows` (reading and writing rows) or `full` (changing the schema too). Services from before
+    profiles send none; then `access_level` decides, whose `full` stands for `rows` too.
     """
 
     id: str

@@ -48,7 +48,7 @@ class ClientAddresses:
         return self.of(scope) or _normal(_peer(scope))
 
     def accountable(self, scope: Scope) -> str:
-        """The client's address, else the peer's, as limits count it: of IPv6 the /64, all of which anyone has."""
+        """The client's address, else the peer's, for counting: IPv6 by its /64, as a client has all of that."""
         return network_of(self.of(scope) or _peer(scope))
 
     def is_proxy(self, host: str) -> bool:

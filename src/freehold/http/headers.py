@@ -42,7 +42,6 @@ def tokens_in_cookies(scope: Scope, cookies: SessionCookies) -> list[str]:
 
 
 def _credentials(scope: Scope) -> tuple[str | None, str | None]:
-    """The headers `Authorization` and `Cookie`."""
     authorization: str | None = None
     sent: str | None = None
     for key, value in scope["headers"]:

@@ -53,7 +53,6 @@ STATUS: dict[Kind, int] = {
 
 
 def status_of(error: FreeholdError | type[FreeholdError]) -> int:
-    """HTTP status for one of our errors."""
     return STATUS[error.kind]
 
 

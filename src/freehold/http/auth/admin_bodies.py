@@ -69,12 +69,10 @@ def edit_in(data: dict[str, Any], *, takes_names: bool = True) -> UserEdit:
 
 
 def changes_nothing(edit: UserEdit) -> bool:
-    """Whether the edit is empty."""
     return not msgspec.to_builtins(edit)
 
 
 def invalid(field: str, reason: str) -> BadField:
-    """A refusal of one field of a body."""
     return BadField(f"[body.{field}] Invalid input: {reason}")
 
 

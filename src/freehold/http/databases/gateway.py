@@ -58,7 +58,6 @@ class Gateway:
         await self.serve(scope, receive, send, *_split(scope["path"]))
 
     async def serve(self, scope: HTTPScope, receive: Receive, send: Send, database_name: str, endpoint: str) -> None:
-        """Answer one request for a database."""
         if endpoint in REPLICA_METHODS and self.replicas is not None:
             await self.replicas.serve(scope, receive, send, database_name, endpoint)
             return

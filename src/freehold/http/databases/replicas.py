@@ -42,8 +42,6 @@ _STATUS: dict[type[FreeholdError], int] = {
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """Answers calls of embedded replicas."""
-
     server: ReplicaServer
     verifier: Verifier
     max_body_bytes: int = 10_000_000

@@ -197,7 +197,6 @@ _CALLS: tuple[tuple[str, str, type, type | None, str], ...] = (
 
 
 def hrana_paths() -> Described:
-    """The paths of one database."""
     found: Described = {}
     for endpoint, operation_id, request, response, words in _CALLS:
         found[f"/db/{{name}}/{endpoint}"] = {

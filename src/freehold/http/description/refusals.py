@@ -149,7 +149,6 @@ def shared_responses() -> Described:
 
 
 def error_schemas() -> Described:
-    """The bodies of all errors."""
     _, found = msgspec.json.schema_components(
         [kind for _, kind, _ in FORMS.values()], ref_template="#/components/schemas/{name}"
     )

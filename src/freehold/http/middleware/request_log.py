@@ -62,7 +62,6 @@ class RequestCounts:
         self.refusals: Counter[str] = Counter()
 
     def note(self, path: str, status: int, seconds: float) -> None:
-        """Count one request that has been answered."""
         name = route_class(path)
         self.statuses[name, status] += 1
         buckets = self.buckets.get(name)
@@ -72,7 +71,6 @@ class RequestCounts:
         self.seconds[name] += seconds
 
     def note_refusal(self, limit: str) -> None:
-        """Count one request over a rate limit."""
         self.refusals[limit] += 1
 
 
