@@ -41,12 +41,12 @@ def hint_for_cookies(scope: Scope) -> str | None:
         better = f"http://{name}:{port}" if port.isdecimal() else f"http://{name}"
         return (
             f"the page is on {page} and calls {service}, which are different sites for a browser, so that it keeps no"
-            f" cookie; call {better} from it, or send the token that signing in gave as a bearer token"
+            f" cookie; call {better} from it, or send the token from signing in as a bearer token"
         )
     if header(scope, b"sec-fetch-site") == "cross-site":
         return (
             "the page is on another site than this service, so that the browser keeps no cookie; have both below one"
-            " domain, or send the token that signing in gave as a bearer token"
+            " domain, or send the token from signing in as a bearer token"
         )
     return None
 

@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None, Meta(description="sqld's folder, if it is on this machine: lets `tenants reconcile` find orphans.")
     ] = None
     sqld_supervisor_url: Annotated[
-        str, Meta(description="Where `freehold sqld` answers for its sqld, e.g. http://127.0.0.1:9091.")
+        str, Meta(description="Where `freehold sqld` reports on its sqld, e.g. http://127.0.0.1:9091.")
     ] = ""
     sqld_cores: Annotated[
         int,
@@ -114,7 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(gt=0, le=600, description="Limit on one statement of a tenant, in seconds.")
     ] = 5.0
     tenant_transaction_timeout_s: Annotated[
-        float, Meta(gt=0, le=600, description="Limit on one transaction of a tenant, reading ones too, in seconds.")
+        float, Meta(gt=0, le=600, description="Limit on one transaction of a tenant, also a reading one, in seconds.")
     ] = 30.0
     tenant_token_ttl_s: Annotated[int, Meta(ge=60, le=86400, description="Life of a database token, in seconds.")] = 900
     database_token_profile: Annotated[
@@ -161,7 +161,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=31_536_000,
-            description="Age of a sign-in that is recent enough for serious things, in seconds; 0: any.",
+            description="Age up to which a sign-in is recent enough for serious changes, in seconds; 0: any.",
         ),
     ] = 86_400
     session_cookie_cache: Annotated[
@@ -175,11 +175,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Rate, Meta(description="/api/auth, each path and client address: NUMBER/SECONDS, or `off`.")
     ] = Rate(100, 10)
     rate_limit_sign_in: Annotated[
-        Rate, Meta(description="Signing in and up, changing password or address; likewise.")
+        Rate, Meta(description="The same for signing in and up, and changing the password or address.")
     ] = Rate(3, 10)
-    rate_limit_mail: Annotated[Rate, Meta(description="What sends mail or checks a code from one; likewise.")] = Rate(
-        3, 60
-    )
+    rate_limit_mail: Annotated[Rate, Meta(description="The same for sending mail or checking a code.")] = Rate(3, 60)
     rate_limit_codes: Annotated[
         Rate, Meta(description="Codes sent to one e-mail address for one place; also with RATE_LIMITS off.")
     ] = Rate(3, 3600)
@@ -244,8 +242,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="Any OpenID Connect issuer, exactly as it calls itself; on when set.")
     ] = ""
     oidc_id: Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="What clients call this provider.")] = "oidc"
-    oidc_client_id: Annotated[str, Meta(description="What the issuer calls this service.")] = ""
-    oidc_client_secret: Annotated[Secret, Meta(description="Its secret there.")] = Secret("")
+    oidc_client_id: Annotated[str, Meta(description="Client id of this service at the issuer.")] = ""
+    oidc_client_secret: Annotated[Secret, Meta(description="Client secret at the issuer.")] = Secret("")
     oidc_scopes: Annotated[tuple[str, ...], Meta(description="What to ask the issuer for, separated by commas.")] = (
         "openid",
         "email",

@@ -32,7 +32,7 @@ class NobodyHoldsKeys(Unauthenticated):
 class Impersonated(Forbidden):
     """An administrator who is impersonating the user may not do this."""
 
-    message = "Only the user may make a key of theirs"
+    message = "Only the user may create keys of their own"
     remedy = "Leave it to the user."
     better_auth = BetterAuth("IMPERSONATED_SESSION")
 

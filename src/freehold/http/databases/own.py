@@ -28,7 +28,7 @@ Access = Annotated[
     Profile,
     QueryParameter(
         description="The token's profile; ask for `read_only` if that is enough. "
-        "It never gets more than this service allows: the response's `profile` says what it has."
+        "The service may grant less: the response's `profile` is what the token has."
     ),
 ]
 GuestAccess = Annotated[

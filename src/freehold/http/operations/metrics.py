@@ -118,7 +118,7 @@ class _Metrics(Collector):
         yield tenants
         yield GaugeMetricFamily(
             "freehold_databases_damaged",
-            "Databases that their engine does not open; `freehold tenants repair` does",
+            "Databases that cannot be opened until `freehold tenants repair`",
             len(self._services.damaged()),
         )
         if self._sqld is not None:
@@ -172,10 +172,10 @@ def sqld_families(standing: Standing) -> Iterator[Metric]:
     """The metric families for one state of sqld."""
     yield GaugeMetricFamily("freehold_sqld_up", "1 while sqld answers", int(standing.is_up))
     yield GaugeMetricFamily(
-        "freehold_sqld_supervised", "1 while a supervisor starts sqld again", int(standing.supervision == "supervised")
+        "freehold_sqld_supervised", "1 while a supervisor restarts sqld", int(standing.supervision == "supervised")
     )
     if standing.restarts is not None:
-        yield CounterMetricFamily("freehold_sqld_restarts", "Times that sqld was started again", standing.restarts)
+        yield CounterMetricFamily("freehold_sqld_restarts", "Restarts of sqld", standing.restarts)
     if standing.memory_bytes is not None:
         yield GaugeMetricFamily("freehold_sqld_memory_bytes", "Memory of sqld", standing.memory_bytes)
     yield GaugeMetricFamily("freehold_sqld_places", "Calls of tenants that may run on sqld at once", standing.places)
@@ -198,7 +198,7 @@ def sqld_families(standing: Standing) -> Iterator[Metric]:
         "freehold_sqld_stuck", "Times that calls past their limit held every place", standing.stuck
     )
     yield GaugeMetricFamily(
-        "freehold_sqld_slowed_tenants", "Tenants with one call at a time, for such calls", standing.slowed
+        "freehold_sqld_slowed_tenants", "Tenants limited to one call at a time because of that", standing.slowed
     )
     yield CounterMetricFamily(
         "freehold_sqld_forced_logs",
