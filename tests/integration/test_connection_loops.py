@@ -40,12 +40,15 @@ async def _serving(counted: Connections) -> AsyncIterator[int]:
         await task
 
 
-async def _asked(port: int, request: bytes) -> bytes:
+async def _asked(port: int, *parts: bytes) -> bytes:
     async with asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.suppress(ConnectionError):
-            writer.write(request)
-            await writer.drain()
+            for number, part in enumerate(parts):
+                if number:
+                    await asyncio.sleep(0.02)
+                writer.write(part)
+                await writer.drain()
         received = b""
         with contextlib.suppress(ConnectionError):
             while part := await reader.read(65_536):
@@ -62,6 +65,9 @@ async def _attack() -> None:
         assert b" 200 " in await _asked(port, line + b"X: " + b"a" * 60_000 + b"\r\n" + ending)
         assert b" 431 " in await _asked(port, line + b"X: " + b"a" * 66_000 + b"\r\n" + ending)
         assert b" 431 " in await _asked(port, line + b"a: b\r\n" * 101 + ending)
+        behind = line + b"\r\n" + line + b"X: " + b"a" * 40_000
+        assert b" 431 " in await _asked(port, behind, *[b"a" * 10_000] * 3, b"\r\n" + ending)
+        assert b" 431 " not in await _asked(port, behind, *[b"a" * 5_000] * 3, b"\r\n" + ending)
         assert b" 408 " in await _asked(port, line + b"X: a")
         body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"
         assert b" 408 " in await _asked(port, body)

@@ -51,7 +51,8 @@ class Connection(HttpToolsProtocol):
         self._stage = _IDLE
         self._count = 0  # requests received completely
         self._fed = 0  # bytes of this head, without the call in which the last request ended
-        self._before = 0  # the size of the latest call
+        self._call = 0  # the size of the latest call
+        self._before = 0  # the size of the call in which the last request ended
         self._quiet = 0  # bytes since the body last grew
         self._is_over = False
         self._lingered = 0
@@ -142,14 +143,14 @@ class Connection(HttpToolsProtocol):
             self._discard(size)
         elif self._stage is _BODY:
             self._quiet += size
-            self._before = size
+            self._call = size
             super().data_received(data)
             # Trailers and the size lines of chunks are discarded, but neither may go on for ever.
             if self._stage is _BODY and (self._quiet > MAX_HEAD_BYTES or len(self.headers) > MAX_FIELDS):
                 self.refuse(431, f"what follows a body may have {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields")
         elif size <= MAX_HEAD_BYTES - self._fed:
             self._fed += size
-            self._before = size
+            self._call = size
             _data_received(self, data)
         else:
             self._feed_part(data, MAX_HEAD_BYTES - self._fed)
@@ -158,7 +159,7 @@ class Connection(HttpToolsProtocol):
         """Feed no more than a head may have, and refuse it if it does not end in that."""
         count = self._count
         self._fed += size
-        self._before = size
+        self._call = size
         super().data_received(data[:size])
         if self._count == count and self._stage is not _BODY:
             self.refuse(431, _TOO_LARGE)
@@ -252,6 +253,7 @@ class Connection(HttpToolsProtocol):
         self._stage = _IDLE
         self._count += 1
         self._fed = 0
+        self._before = self._call
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.more_body = False
