@@ -119,6 +119,24 @@ def faults_of(**variables: str) -> list[str]:
     return caught.value.faults
 
 
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({}, "HTTP_WORKERS: needs Redis to count rate limits"),
+        ({"RATE_LIMITS": "off", "ENGINES": "0"}, "HTTP_WORKERS: needs ENGINES of 1 or more"),
+        (
+            {"RATE_LIMITS": "off", "TENANT_PROVIDER": "sqld"},
+            "HTTP_WORKERS: leave it at 1, as TENANT_PROVIDER is `sqld`",
+        ),
+    ],
+)
+def test_several_processes_are_refused_where_each_would_count_alone(variables: dict[str, str], fault: str) -> None:
+    with pytest.raises(BadSettings) as caught:
+        load_settings({"HTTP_WORKERS": "2", "ENGINES": "2", **variables})
+    assert any(each.startswith(fault) for each in caught.value.faults)
+    assert load_settings({"HTTP_WORKERS": "2", "ENGINES": "2", "RATE_LIMITS": "off"}).http_workers == 2
+
+
 def test_turso_needs_a_token_and_an_organization() -> None:
     faults = faults_of(TENANT_PROVIDER="turso")
     assert [fault.split(":")[0] for fault in faults] == ["TURSO_API_TOKEN", "TURSO_ORGANIZATION"]

@@ -13,7 +13,7 @@ import asyncio
 import hmac
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from freehold.dates import utc_now
 from freehold.errors import RateLimited
+from freehold.http_worker import KeyLocks
 from freehold.log import get_logger
 
 log = get_logger()
@@ -30,6 +31,7 @@ _FORGET_AFTER_MS = _DAY_MS
 _KNOWN_FOR_MS = 90 * _DAY_MS
 _TIDY_EVERY = 500
 _WAITING = 64
+_PATIENCE_S = 10.0
 
 
 class LockedOut(RateLimited):
@@ -122,10 +124,21 @@ class _Going:
 
 
 class Lockout:
-    """Decides whether a password may be tried now. One for each process."""
+    """Decides whether a password may be tried now. One for each process.
 
-    def __init__(self, store: WrongPasswordStore, secret: str, clock: Callable[[], datetime] = utc_now) -> None:
+    With `locks`, several processes take turns with the same address from the same place: none knows what another tries.
+    """
+
+    def __init__(
+        self,
+        store: WrongPasswordStore,
+        secret: str,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        locks: KeyLocks | None = None,
+    ) -> None:
         self._store = store
+        self._locks = locks
         self._secret = secret.encode()
         self._clock = clock
         self._going: dict[str, _Going] = {}
@@ -142,6 +155,16 @@ class Lockout:
             CentralUnavailable: it cannot be known whether it may.
         """
         here, anywhere = self._key("place", email, source), self._key("address", email)
+        async with AsyncExitStack() as stack:
+            if self._locks is not None:
+                try:
+                    await stack.enter_async_context(self._locks.held(here, _PATIENCE_S))
+                except TimeoutError as error:
+                    raise LockedOut(1) from error
+            yield await stack.enter_async_context(self._attempt(here, anywhere))
+
+    @asynccontextmanager
+    async def _attempt(self, here: str, anywhere: str) -> AsyncIterator[Attempt]:
         with self._inside(here) as going_here, self._inside(anywhere) as going_anywhere:
             try:
                 known, is_counted_anywhere = await self._admitted(here, going_here, anywhere, going_anywhere)

@@ -12,7 +12,7 @@ _FILES = 65_536
 _FREED_WITHIN_S = 1.0
 
 
-def listen(host: str, port: int, port_name: str = "PORT") -> socket.socket:
+def listen(host: str, port: int, port_name: str = "PORT", *, reuse_port: bool = False) -> socket.socket:
     """A bound port, before anything else starts, so that one in use is found at once; `port_name` is for its faults.
 
     Raises:
@@ -22,7 +22,7 @@ def listen(host: str, port: int, port_name: str = "PORT") -> socket.socket:
     until = time.monotonic() + _FREED_WITHIN_S
     while True:
         try:
-            listener = socket.create_server((host, port), family=family, backlog=2048)
+            listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=reuse_port)
             break
         except (OSError, UnicodeError) as error:
             # The processes of a service that was killed end a moment after it.
@@ -34,6 +34,18 @@ def listen(host: str, port: int, port_name: str = "PORT") -> socket.socket:
     # A listener made here has no protocol number, by which asyncio knows that it may turn Nagle's delay off.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def listen_shared(host: str, port: int, count: int) -> list[socket.socket]:
+    """As many bound ports of one number, among which the system spreads connections by a hash of their addresses.
+
+    Raises:
+        BadSettings: it cannot be had.
+    """
+    # Sockets that share a port would join those of another service without a word.
+    with listen(host, port) as alone:
+        port = alone.getsockname()[1]
+    return [listen(host, port, reuse_port=True) for _ in range(count)]
 
 
 def raise_file_limit() -> int:

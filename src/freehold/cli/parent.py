@@ -22,8 +22,11 @@ from freehold.providers.local.processes.running import StartedEngines
 
 log = get_logger()
 
-Worker = Callable[[Callable[[], None]], int]
-"""Serves HTTP until SIGTERM, and returns the exit code. It calls what it is given once it serves."""
+Worker = Callable[[int, Callable[[], None]], int]
+"""Serves HTTP until SIGTERM as the worker of this number, from 0. Calls the other argument once it serves.
+
+Returns the exit code.
+"""
 
 _LOOK_EVERY_S = 0.2
 _PAUSES = Backoff(base_s=0.1, cap_s=5.0, steady=1.0)
@@ -35,17 +38,18 @@ _HTTP_ENDS_S = 2.3
 class _Running:
     """One process that serves HTTP. `told` becomes readable once it serves, and when it ends."""
 
-    def __init__(self, pid: int, told: int) -> None:
+    def __init__(self, pid: int, number: int, told: int) -> None:
         self.pid = pid
+        self.number = number
         self.told = told
         self.began = time.monotonic()
         self.has_served = False
 
 
 class Parent:
-    """Runs `workers` processes that each call `worker`, beside the engines."""
+    """Runs `workers` processes that each call `worker`, beside the engines, if there are any."""
 
-    def __init__(self, worker: Worker, workers: int, engines: StartedEngines) -> None:
+    def __init__(self, worker: Worker, workers: int, engines: StartedEngines | None) -> None:
         self._worker = worker
         self._workers = workers
         self._engines = engines
@@ -81,7 +85,7 @@ class Parent:
     def _look_after(self, woken: int) -> int:
         while not self._is_stopping:
             now = time.monotonic()
-            if self._engines.has_ended:
+            if self._engines is not None and self._engines.has_ended:
                 self._engines.start()
             while len(self._running) < self._workers and now >= self._starts_at:
                 self._start()
@@ -120,16 +124,17 @@ class Parent:
         return None
 
     def _start(self) -> None:
+        number = min(set(range(self._workers)) - {each.number for each in self._running.values()})
         told, tell = os.pipe()
         os.set_blocking(told, False)
         pid = os.fork()
         if pid == 0:
             os.close(told)
-            self._become_worker(tell)
+            self._become_worker(number, tell)
         os.close(tell)
-        self._running[pid] = _Running(pid, told)
+        self._running[pid] = _Running(pid, number, told)
 
-    def _become_worker(self, tell: int) -> NoReturn:
+    def _become_worker(self, number: int, tell: int) -> NoReturn:
         code = 1
         try:
             die_with(self._parent)
@@ -138,7 +143,7 @@ class Parent:
             # A terminal's Ctrl-C goes to all; the parent says when to end.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            code = self._worker(lambda: _tell(tell))
+            code = self._worker(number, lambda: _tell(tell))
         except FreeholdError as error:
             code = fail(error)
         except BaseException as error:
@@ -160,7 +165,8 @@ class Parent:
         while self._running:
             self._reap()
             time.sleep(0.01)
-        self._engines.close()
+        if self._engines is not None:
+            self._engines.close()
 
     def _end_all(self, how: signal.Signals) -> None:
         for pid in self._running:

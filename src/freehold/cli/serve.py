@@ -11,8 +11,9 @@ import click
 import msgspec
 
 from freehold.cli.context import EXIT_DONE, command_settings, fail, new_loop, require_registry
-from freehold.cli.listening import listen, raise_file_limit
+from freehold.cli.listening import listen, listen_shared, raise_file_limit
 from freehold.errors import FreeholdError
+from freehold.http_worker import ALONE, HttpWorker, http_workers
 from freehold.log import get_logger
 from freehold.memory import keep_less_memory, leave_out_of_collections
 from freehold.settings.fields import Settings
@@ -50,18 +51,27 @@ def serve() -> None:
 def _serve(settings: Settings) -> int:
     """In this process, or in processes of its own, as the settings say."""
     has_engines = settings.tenant_provider == "local" and settings.engines > 0
-    if not has_engines:
+    if not has_engines and settings.http_workers == 1:
         return _run(run_service(settings))
     if settings.registry_signing == "local":
         require_registry(settings)  # before a folder for data is made, perhaps in a wrong place
-    with listen(settings.host, settings.port) as listener:
-        from freehold.cli.parent import Parent
-        from freehold.wiring.engines import started_engines
+    from freehold.cli.parent import Parent
+    from freehold.wiring.engines import started_engines
 
-        make_folder(settings.data_dir / "keys")
-        # All of this process's descendants inherit that.
-        raise_file_limit()
-        return Parent(lambda is_up: _run(run_service(settings, listener, is_up)), 1, started_engines(settings)).run()
+    workers = http_workers(settings.http_workers)
+    listeners = listen_shared(settings.host, settings.port, len(workers))
+    make_folder(settings.data_dir / "keys")
+    # All of this process's descendants inherit that.
+    raise_file_limit()
+
+    def work(number: int, is_up: Callable[[], None]) -> int:
+        return _run(run_service(settings, listeners[number], is_up, workers[number]))
+
+    try:
+        return Parent(work, len(workers), started_engines(settings) if has_engines else None).run()
+    finally:
+        for listener in listeners:
+            listener.close()
 
 
 def _run(service: Coroutine[None, None, int]) -> int:
@@ -70,7 +80,10 @@ def _run(service: Coroutine[None, None, int]) -> int:
 
 
 async def run_service(
-    settings: Settings, given: socket.socket | None = None, is_up: Callable[[], None] = lambda: None
+    settings: Settings,
+    given: socket.socket | None = None,
+    is_up: Callable[[], None] = lambda: None,
+    worker: HttpWorker = ALONE,
 ) -> int:
     """Serve with these settings until told to stop, on a port that is bound already if one is given.
 
@@ -92,16 +105,16 @@ async def run_service(
         configure_logging(settings.log_level, settings.log_format)
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         await check_central(settings)
-        async with open_services(settings) as services:
+        async with open_services(settings, worker=worker) as services:
             await check_servers(services)
             await services.publish_registry()
             await warn_of_shared_sqld(settings)
             if settings.tenant_provider == "sqld" and not settings.sqld_supervisor_url:
                 get_logger().warning("sqld.unsupervised", do="run it with `freehold sqld`, and set SQLD_SUPERVISOR_URL")
-            room = create_room(settings)
+            room = create_room(settings, worker)
             config = uvicorn.Config(
                 create_asgi(services, room),
-                http=create_connections(settings, room, most=raise_file_limit() // 2),
+                http=create_connections(settings, room, raise_file_limit() // 2, worker),
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -112,7 +125,8 @@ async def run_service(
             )
             is_demo = await _suits_demo(services.registry)
             leave_out_of_collections()
-            _greet(settings, is_demo=is_demo)
+            if worker.number == 0:
+                _greet(settings, is_demo=is_demo)
             is_up()
             await Server(config).serve(sockets=[listener])
     return EXIT_DONE

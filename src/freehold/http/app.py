@@ -28,10 +28,13 @@ from freehold.http.middleware.cors import Cors
 from freehold.http.middleware.large_bodies import BodyRoom, LargeBodies
 from freehold.http.middleware.rate_limits import RateLimits, Rules
 from freehold.http.middleware.request_log import AuditOrigins, RequestCounts, RequestLog
+from freehold.http.operations.figures import SharedFigures
 from freehold.http.operations.health import operations_routes
+from freehold.http.operations.metrics import ProcessFigures
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry.publishing import PublishingController
 from freehold.http.registry.routes import ClientReports, registry_routes
+from freehold.http_worker import ALONE, HttpWorker
 from freehold.log import get_logger
 from freehold.memory import give_back_memory
 from freehold.settings.fields import Settings
@@ -53,6 +56,7 @@ def create_app(services: Services, gateway: Gateway | None = None, counts: Reque
             services.audit.keep_anchoring(),
             services.registry.keep_signed(),
             services.reports.run(),
+            figures.run(),
             give_back_memory(),
         )
         tasks = [asyncio.create_task(work) for work in works]
@@ -64,11 +68,12 @@ def create_app(services: Services, gateway: Gateway | None = None, counts: Reque
             await asyncio.gather(*tasks, return_exceptions=True)
 
     gateway = gateway or _gateway(services)
+    figures = SharedFigures(services.worker, ProcessFigures(services, counts or RequestCounts()))
     edge = _edge(services)
     description = ApiDescription(Rules(services.settings), services.auth.cookies, has_gateway=gateway is not None)
     return Litestar(
         route_handlers=[
-            operations_routes(services, counts or RequestCounts()),
+            operations_routes(services, figures),
             auth_routes(edge, auth_endpoints(edge, services, services.settings)),
             form_routes(edge),
             *DATABASE_ROUTES,
@@ -120,25 +125,25 @@ def create_asgi(services: Services, room: BodyRoom | None = None) -> ASGIApp:
     addresses = ClientAddresses(settings.trusted_proxies)
     if settings.rate_limits == "on":
         app = RateLimits(app, services.limiter, Rules(settings), addresses, counts.note_refusal)
-    room = room or create_room(settings)
+    room = room or create_room(services.settings, services.worker)
     app = AuditOrigins(LargeBodies(Cors(app, services.auth.origins), room, addresses), addresses)
     return RequestLog(app, counts)
 
 
-def create_room(settings: Settings) -> BodyRoom:
-    """The memory for large bodies; each client address may use a quarter of it."""
-    total_bytes = settings.request_memory_mb * 1_000_000
+def create_room(settings: Settings, worker: HttpWorker = ALONE) -> BodyRoom:
+    """This process's memory for large bodies; each client address may use a quarter of it."""
+    total_bytes = worker.share(settings.request_memory_mb * 1_000_000)
     return BodyRoom(total_bytes, total_bytes // 4)
 
 
-def create_connections(settings: Settings, room: BodyRoom, most: int) -> type[Connection]:
-    """The protocol class for a server that can open `most` connections."""
+def create_connections(settings: Settings, room: BodyRoom, most: int, worker: HttpWorker = ALONE) -> type[Connection]:
+    """The protocol class for a process that can open `most` connections."""
     limits = ConnectionLimits(
-        connections=min(settings.max_connections, most),
-        connections_each=min(settings.max_connections_each, most),
+        connections=min(worker.share(settings.max_connections), most),
+        connections_each=min(worker.share(settings.max_connections_each), most),
         head_s=settings.request_head_timeout_s,
         body_s=settings.request_body_timeout_s,
-        unread_bytes=settings.request_memory_mb * 1_000_000,
+        unread_bytes=worker.share(settings.request_memory_mb * 1_000_000),
     )
     addresses = ClientAddresses(settings.trusted_proxies)
     counted = Connections(limits, is_shared=addresses.is_proxy, is_short=lambda: room.is_short)

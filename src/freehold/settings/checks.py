@@ -1,5 +1,6 @@
 """Checks of settings that their types cannot express, such as URLs and combinations, with messages of our own."""
 
+import os
 import re
 from email.utils import parseaddr
 from ipaddress import ip_network
@@ -25,6 +26,8 @@ def check(settings: Settings) -> list[str]:
         if not _is_network(proxy)
     ]
     faults += _check_cache(settings)
+    if settings.http_workers > 1:
+        faults += _check_workers(settings)
     faults += _check_social(settings)
     if settings.tenant_provider == "sqld":
         faults += _check_sqld(settings)
@@ -102,6 +105,25 @@ def _check_turso(settings: Settings) -> list[str]:
         )
     elif settings.turso_api_url.startswith("http:") and not is_loopback(settings.turso_api_url):
         faults.append("TURSO_API_URL: expected https; without it only the local twin on this machine is called")
+    return faults
+
+
+def _check_workers(settings: Settings) -> list[str]:
+    """What several processes of one service would each count, or hold, for themselves."""
+    faults = []
+    if not hasattr(os, "fork"):
+        faults.append("HTTP_WORKERS: this system cannot fork processes; leave it at 1")
+    if settings.tenant_provider == "sqld":
+        faults.append(
+            "HTTP_WORKERS: leave it at 1, as TENANT_PROVIDER is `sqld`, whose calls take turns in one process;"
+            " see docs/self-hosting.md for several services in front of one sqld"
+        )
+    if settings.tenant_provider == "local" and settings.engines == 0:
+        faults.append("HTTP_WORKERS: needs ENGINES of 1 or more, so that all of them share the tenants' files")
+    if settings.rate_limits == "on" and not settings.cache_url:
+        faults.append(
+            "HTTP_WORKERS: needs Redis to count rate limits for all of them: set UPSTASH_REDIS_REST_URL and its token"
+        )
     return faults
 
 

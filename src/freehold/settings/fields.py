@@ -110,6 +110,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ),
         ),
     ] = min(os.cpu_count() or 1, 4) if hasattr(os, "fork") else 0
+    http_workers: Annotated[
+        int, Meta(ge=1, le=64, description="Processes that serve HTTP; several share their limits through Redis.")
+    ] = 1
     tenant_query_timeout_s: Annotated[
         float, Meta(gt=0, le=600, description="Limit on one statement of a tenant, in seconds.")
     ] = 5.0

@@ -11,7 +11,7 @@ from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.importing.service import UserImport
 from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
-from freehold.auth.passwords.passwords import ScryptHasher
+from freehold.auth.passwords.passwords import ScryptHasher, cores
 from freehold.auth.service import Auth
 from freehold.auth.sessions.cached_sessions import CachedSessionCodec, SessionData
 from freehold.auth.sessions.cookies import SessionCookies
@@ -63,7 +63,7 @@ async def open_auth(base: Foundation, provider_name: str, on_user_created: Calla
     if shared is not None:
         stack.push_async_callback(shared.close)
     users = CentralUsers(central, provider_name)
-    hasher = ScryptHasher()
+    hasher = ScryptHasher(base.worker.share(cores()))
     stack.callback(hasher.close)
     cookies = SessionCookies(secret, settings.public_url)
     max_age = timedelta(days=settings.session_max_days)
@@ -79,7 +79,7 @@ async def open_auth(base: Foundation, provider_name: str, on_user_created: Calla
         cookies=cookies,
         origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),
         on_user_created=on_user_created,
-        lockout=Lockout(CentralWrongPasswords(central), secret),
+        lockout=Lockout(CentralWrongPasswords(central), secret, locks=base.worker.locks),
         places=addresses.codes.places,
         rules=await open_password_rules(settings, stack),
         fresh_age=timedelta(seconds=settings.session_fresh_s),

@@ -13,6 +13,7 @@ from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.central.audit_store import CentralAudit
 from freehold.central.changes import ChangeFeed
 from freehold.central.engine import Central
+from freehold.http_worker import ALONE, HttpWorker
 from freehold.keys import load_or_create_secret
 from freehold.limiting import Limiter
 from freehold.settings.fields import Settings
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Foundation:
-    """`signing_key` is None if the registry is signed elsewhere."""
+    """`signing_key` is None if the registry is signed elsewhere. `worker` is which process of a service this is."""
 
     settings: Settings
+    worker: HttpWorker
     secret: str
     signing_key: Ed25519PrivateKey | None
     central: Central
@@ -38,7 +40,9 @@ class Foundation:
     stack: AsyncExitStack
 
 
-async def open_foundation(settings: Settings, stack: AsyncExitStack, *, creates: bool) -> Foundation:
+async def open_foundation(
+    settings: Settings, stack: AsyncExitStack, *, creates: bool, worker: HttpWorker = ALONE
+) -> Foundation:
     """The foundation for these settings, closed with the stack.
 
     Raises:
@@ -55,6 +59,7 @@ async def open_foundation(settings: Settings, stack: AsyncExitStack, *, creates:
     cache = open_cache(settings, stack)
     return Foundation(
         settings=settings,
+        worker=worker,
         secret=secret,
         signing_key=signing_key,
         central=central,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from freehold.http_worker import ALONE, HttpWorker
 from freehold.log import get_logger
 from freehold.registry.client_versions import ContractTooEarly
 from freehold.registry.files import load_folder
@@ -50,7 +51,9 @@ class Services(Foundation, AuthServices, RegistryServices, TenantServices):
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, creates: bool = True) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, *, creates: bool = True, worker: HttpWorker = ALONE
+) -> AsyncIterator[Services]:
     """The services for these settings, with the central database at its newest schema; closed at the end.
 
     Without `creates`, neither DATA_DIR nor a signing key is created: the installation must exist.
@@ -60,7 +63,7 @@ async def open_services(settings: Settings, *, creates: bool = True) -> AsyncIte
         CentralUnavailable: the central database does not answer.
     """
     async with AsyncExitStack() as stack:
-        base = await open_foundation(settings, stack, creates=creates)
+        base = await open_foundation(settings, stack, creates=creates, worker=worker)
 
         async def who(shown: Credential) -> str | None:
             return await auth.recognition.user_id(shown.kind, shown.text)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from freehold import __version__
 from freehold.errors import FreeholdError, ProviderUnavailable, Unavailable
 from freehold.http.headers import Asked
-from freehold.http.middleware.request_log import RequestCounts
+from freehold.http.operations.figures import SharedFigures
 from freehold.http.operations.metrics import may_read_metrics, metrics_route
 from freehold.http.route_facts import facts
 from freehold.providers.serving import HasStanding
@@ -168,13 +168,13 @@ class HealthController(Controller):
         return damage.reply(request)
 
 
-def operations_routes(services: Services, counts: RequestCounts) -> Router:
+def operations_routes(services: Services, figures: SharedFigures) -> Router:
     """Routes for operators and monitoring: `/health`, `/ready` and `/metrics`."""
     damage = DamageReport(services)
     readiness = Readiness({"the central database": services.central.check, "the provider": services.provider.check})
     return Router(
         "/",
-        route_handlers=[HealthController, metrics_route(services, counts)],
+        route_handlers=[HealthController, metrics_route(services, figures)],
         dependencies={
             "readiness": Provide(lambda: readiness, sync_to_thread=False),
             "damage": Provide(lambda: damage, sync_to_thread=False),

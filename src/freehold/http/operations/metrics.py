@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from freehold.errors import Forbidden, FreeholdError, Unauthenticated
 from freehold.http.headers import Asked, header
 from freehold.http.middleware.request_log import BOUNDS_S, RequestCounts
+from freehold.http.operations.figures import SharedFigures
 from freehold.http.route_facts import facts
 from freehold.log import get_logger
 from freehold.providers.serving import HasStanding, Standing
@@ -28,9 +29,9 @@ _TENANTS_FOR_S = 5.0
 _FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
 
 
-def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler:
+def metrics_route(services: Services, figures: SharedFigures) -> HTTPRouteHandler:
     """The route: for callers with METRICS_TOKEN if that is set, else for this machine itself."""
-    metrics = _Metrics(services, counts)
+    metrics = _Metrics(services, figures)
     token = services.settings.metrics_token.reveal()
 
     @get(
@@ -77,52 +78,30 @@ def _is_loopback(client: tuple[str, int] | None) -> bool:
         return False
 
 
-class _Metrics(Collector):
-    """Turns numbers into Prometheus's metric families when they are read."""
+class ProcessFigures:
+    """What this process counts, as Prometheus's metric families, made when they are read."""
 
     def __init__(self, services: Services, counts: RequestCounts) -> None:
         self._services = services
         self._counts = counts
-        self._tenants: Mapping[str, int] = {}
-        self._is_central_up = False
-        self._sqld: Standing | None = None
-        self._read_at = float("-inf")
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self._process = ProcessCollector(registry=None)
 
-    async def text(self) -> bytes:
-        if time.monotonic() - self._read_at > _TENANTS_FOR_S:
-            await self._read_tenants()
-            if isinstance(self._services.provider, HasStanding):
-                self._sqld = await self._services.provider.standing()
-        return generate_latest(self._registry)
-
-    def describe(self) -> Iterable[Metric]:
-        return ()  # so that registering does not collect
-
-    def collect(self) -> Iterator[Metric]:
+    def __call__(self) -> Iterator[Metric]:
         yield from self._of_requests()
         refusals = CounterMetricFamily("freehold_rate_limit_refusals", "Requests over a rate limit", labels=["limit"])
         for limit, count in self._counts.refusals.items():
             refusals.add_metric([limit], count)
         yield refusals
-        yield from self._of_the_cache()
+        if self._services.cache is not None:
+            yield CounterMetricFamily(
+                "freehold_cache_failed_commands",
+                "Commands that Redis did not answer",
+                self._services.cache.failed_commands,
+            )
         yield GaugeMetricFamily(
             "freehold_sessions_in_memory", "Sessions kept in memory", self._services.auth.sessions.remembered
         )
-        yield GaugeMetricFamily("freehold_central_up", "1 while the central database answers", int(self._is_central_up))
-        tenants = GaugeMetricFamily("freehold_tenants", "Tenants by state", labels=["state"])
-        for state, count in self._tenants.items():
-            tenants.add_metric([state], count)
-        yield tenants
-        yield GaugeMetricFamily(
-            "freehold_databases_damaged",
-            "Databases that cannot be opened until `freehold tenants repair`",
-            len(self._services.damaged()),
-        )
-        if self._sqld is not None:
-            yield from sqld_families(self._sqld)
+        yield from self._process.collect()
 
     def _of_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -143,14 +122,48 @@ class _Metrics(Collector):
             times.add_metric([name], bounds, self._counts.seconds[name])
         yield times
 
-    def _of_the_cache(self) -> Iterator[Metric]:
-        cache = self._services.cache
-        if cache is None:
-            return
-        yield GaugeMetricFamily("freehold_cache_up", "1 while Redis answers", int(cache.state == "up"))
-        yield CounterMetricFamily(
-            "freehold_cache_failed_commands", "Commands that Redis did not answer", cache.failed_commands
+
+class _Metrics(Collector):
+    """Everything, when it is read: what processes count for themselves, and what they have in common."""
+
+    def __init__(self, services: Services, figures: SharedFigures) -> None:
+        self._services = services
+        self._figures = figures
+        self._tenants: Mapping[str, int] = {}
+        self._is_central_up = False
+        self._sqld: Standing | None = None
+        self._read_at = float("-inf")
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    async def text(self) -> bytes:
+        if time.monotonic() - self._read_at > _TENANTS_FOR_S:
+            await self._read_tenants()
+            if isinstance(self._services.provider, HasStanding):
+                self._sqld = await self._services.provider.standing()
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # so that registering does not collect
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._figures.total()
+        if self._services.cache is not None:
+            yield GaugeMetricFamily(
+                "freehold_cache_up", "1 while Redis answers", int(self._services.cache.state == "up")
+            )
+        yield GaugeMetricFamily("freehold_central_up", "1 while the central database answers", int(self._is_central_up))
+        tenants = GaugeMetricFamily("freehold_tenants", "Tenants by state", labels=["state"])
+        for state, count in self._tenants.items():
+            tenants.add_metric([state], count)
+        yield tenants
+        yield GaugeMetricFamily(
+            "freehold_databases_damaged",
+            "Databases that cannot be opened until `freehold tenants repair`",
+            len(self._services.damaged()),
         )
+        if self._sqld is not None:
+            yield from sqld_families(self._sqld)
 
     async def _read_tenants(self) -> None:
         self._read_at = time.monotonic()  # first, so that concurrent callers read once
