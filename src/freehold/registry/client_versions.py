@@ -1,6 +1,6 @@
-"""Which versions are in use: what apps say of themselves when they pull, and where the tenants' databases are.
+"""Which versions are in use: what apps report when they pull, and where the tenants' databases are.
 
-Reports count by signed-in user. What nobody signed is kept apart: anyone can send as many as they like.
+Reports count per signed-in user. Anonymous reports are kept apart, because anyone can send any number of them.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from freehold.registry.taken_down import ClientReport, Credential, TakenDown, Us
 log = get_logger()
 
 LIVE_DAYS = 30
-# A report costs nothing at the pull; it is written with all others, so often. A killed process loses as much.
+# Reports are written in batches, so a pull costs nothing. A killed process loses at most this much.
 _FLUSH_EVERY_S = 15.0
-# Whose they are is asked sooner: until then what proves it is in memory.
+# Users are identified sooner, because their credentials stay in memory until then.
 _SETTLE_EVERY_S = 1.0
 _KEEP_DAYS = 180
 _DAY_MS = 86_400_000
@@ -41,7 +41,7 @@ class ContractTooEarly(Conflict):
 
 
 class AppCount(Struct, frozen=True):
-    """This many users, and this many guests besides, have this app on a database at this version.
+    """The users, and the guests, who have this app on a database at this version.
 
     Each counts once, by the oldest app among their devices.
     """
@@ -53,7 +53,7 @@ class AppCount(Struct, frozen=True):
 
 
 class AnonymousCount(Struct, frozen=True):
-    """This many devices said so without a session; some address may have made them all up."""
+    """The devices that reported this without a session; one address may have made them all up."""
 
     app_version: str
     schema_version: int
@@ -61,7 +61,7 @@ class AnonymousCount(Struct, frozen=True):
 
 
 class TenantCount(Struct, frozen=True):
-    """This many tenants' databases are in this state and at this version, as last seen in their ledgers."""
+    """The tenants whose databases are in this state and at this version, as last seen in their ledgers."""
 
     state: str
     schema_version: int
@@ -69,14 +69,14 @@ class TenantCount(Struct, frozen=True):
 
 
 class OlderApps(Struct, frozen=True):
-    """Users, no guests, of whom some device has an app before a version; and some of those apps."""
+    """The number of users (not guests) with a device on an older app, and some of those app versions."""
 
     users: int
     app_versions: Sequence[str] = ()
 
 
 class Census(Struct, frozen=True, kw_only=True):
-    """Everything in use; `days` is how far back a device counts as live. `anonymous` blocks nothing."""
+    """Everything in use; a device counts if seen within `days`. `anonymous` never blocks a publication."""
 
     days: int
     newest: int
@@ -89,40 +89,40 @@ class ClientVersionStore(Protocol):
     """Reports and tenants in the central database. Every method raises `CentralUnavailable`."""
 
     async def save_users(self, reports: Sequence[UserReport], forget_before_ms: int) -> None:
-        """Write the reports of users who are there, and drop those that were not seen since.
+        """Write the reports of users who exist, and delete those last seen before `forget_before_ms`.
 
-        Of a user's devices only the `DEVICES_OF_USER` that were seen last are kept.
+        Keeps only the `DEVICES_OF_USER` most recently seen devices of each user.
         """
         ...
 
     async def save_anonymous(self, reports: Sequence[ClientReport], forget_before_ms: int) -> None:
-        """Write the reports, one row a device, and drop those that were not seen since.
+        """Write the reports, one row per device, and delete those last seen before `forget_before_ms`.
 
-        Of one place only the `DEVICES_OF_PLACE` that were seen last are kept, and of all of them a bounded number.
+        Keeps only the `DEVICES_OF_PLACE` most recently seen devices of each place, and a limited number overall.
         """
         ...
 
     async def apps(self, since_ms: int) -> Sequence[AppCount]:
-        """Users seen since, each by their oldest app."""
+        """Return the users seen since then, each by their oldest app."""
         ...
 
     async def older_apps(self, since_ms: int, before: str) -> OlderApps:
-        """Users seen since with an app whose `app_order` is before this one, and some of those apps."""
+        """Return the users seen since then with an app whose `app_order` is below `before`, and some of those apps."""
         ...
 
     async def anonymous(self, since_ms: int) -> Sequence[AnonymousCount]:
-        """Devices of nobody seen since, by app and schema version."""
+        """Return the anonymous devices seen since then, by app and schema version."""
         ...
 
     async def tenants(self) -> Sequence[TenantCount]:
-        """Tenants by state and version; deleted ones are left out."""
+        """Return the tenants by state and version, without deleted ones."""
         ...
 
 
 class ClientVersions:
-    """Takes down what clients say, and counts. One for each process.
+    """Collects and counts client reports. One per process.
 
-    `who` says whose a credential is; where there is none, all are anonymous. `place_key` hides addresses.
+    `who` identifies a credential's user; without it, all reports are anonymous. `place_key` hides addresses.
     """
 
     def __init__(
@@ -140,9 +140,9 @@ class ClientVersions:
     def note(
         self, device: str, app: str, schema_version: int, *, address: str = "", credential: Credential | None = None
     ) -> None:
-        """Take down a report; takes microseconds and never waits.
+        """Queue a report; takes microseconds and never waits.
 
-        Without a device only those count who show a credential and say their app.
+        Without a device id, a report counts only if it has a credential and an app version.
         """
         self._taken.note(
             device,
@@ -154,10 +154,10 @@ class ClientVersions:
         )
 
     async def flush(self) -> None:
-        """Write what is waiting. Raises `CentralUnavailable`; it waits on then."""
+        """Write the queued reports. Raises `CentralUnavailable`; they stay queued then."""
         await self._taken.settle()
         before_ms = self._now_ms() - _KEEP_DAYS * _DAY_MS
-        # Users' own first: whatever else there is must not keep them waiting.
+        # Users' reports first, so that nothing delays them.
         if users := self._taken.take_users():
             try:
                 await self._store.save_users(users, before_ms)
@@ -172,7 +172,7 @@ class ClientVersions:
                 raise
 
     async def run(self) -> None:
-        """Write what is waiting now and then, until cancelled, and once more then."""
+        """Write queued reports periodically until cancelled, and once more then."""
         waited_s = 0.0
         try:
             while True:
@@ -193,7 +193,7 @@ class ClientVersions:
             log.warning("census.not_written", code=error.code, reason=str(error))
 
     async def census(self, newest: int, days: int = LIVE_DAYS) -> Census:
-        """What is in use now, the oldest versions first."""
+        """Return what is in use now, oldest versions first."""
         await self.flush()
         since_ms = self._now_ms() - days * _DAY_MS
         return Census(
@@ -205,13 +205,13 @@ class ClientVersions:
         )
 
     async def require_no_older_apps(self, new: Sequence[Migration], *, force: bool) -> list[Event]:
-        """What to record when contract migrations are published although older apps are live; mostly nothing.
+        """Return the events to record if contract migrations are published although older apps are live; usually none.
 
-        Only users are waited for. Whoever did not sign in can say anything, as often as they like, and guests are
-        made by whoever wants one; an app that did not say its version cannot be known.
+        Only signed-in users block: anonymous clients can report anything, anyone can create guests, and an app that
+        does not report its version is unknown.
 
         Raises:
-            ContractTooEarly: users have such apps, and it is not forced.
+            ContractTooEarly: users have such apps, and `force` is not set.
         """
         wanted = contracts(new)
         if not wanted:

@@ -1,4 +1,4 @@
-"""Reads the migrations in a folder: `NNNN_snake_case_name.sql`, versions 1, 2, 3 without gaps."""
+"""Read the migrations in a folder: `NNNN_snake_case_name.sql`, versions 1, 2, 3 without gaps."""
 
 import asyncio
 import codecs
@@ -22,7 +22,7 @@ _EXPECTED = "expected NNNN_snake_case_name.sql, e.g. 0001_create_decks.sql"
 
 
 class FileFault(msgspec.Struct, frozen=True, order=True):
-    """What is wrong with a file. `code` names the rule in docs/lint.md; `line` counts from 1, 0 is unknown."""
+    """A fault in a file. `code` is a rule in docs/lint.md; `line` and `statement` count from 1, 0 is unknown."""
 
     file: str
     reason: str
@@ -37,14 +37,14 @@ class FileFault(msgspec.Struct, frozen=True, order=True):
 
 
 class Folder(msgspec.Struct, frozen=True):
-    """The migrations that can be read, by version, and what is wrong with any file."""
+    """The readable migrations, by version, and the faults of all files."""
 
     migrations: tuple[Migration, ...]
     faults: tuple[FileFault, ...]
 
 
 async def load_folder(folder: Path) -> list[Migration]:
-    """The migrations of a folder, oldest first. Files that do not end in `.sql` are not looked at.
+    """Return the migrations of a folder, oldest first. Ignores files that do not end in `.sql`.
 
     Raises:
         BadRegistry: with every fault of every file, each starting with the file's name.
@@ -56,12 +56,12 @@ async def load_folder(folder: Path) -> list[Migration]:
 
 
 async def read_folder(folder: Path) -> Folder:
-    """The same, with faults as they are. Raises `BadRegistry` only when the folder itself cannot be read."""
+    """Return the same with faults as data. Raises `BadRegistry` only if the folder itself cannot be read."""
     return await asyncio.to_thread(_load, folder)
 
 
 def file_name(migration: Migration) -> str:
-    """`0007_create_revlog.sql`."""
+    """Return a name like `0007_create_revlog.sql`."""
     return f"{migration.version:04}_{migration.name}.sql"
 
 
@@ -115,7 +115,7 @@ def _read(path: Path) -> str:
 
 def _check_text(path: Path, migration: Migration) -> list[FileFault]:
     if migration.version < 1:
-        return []  # said once, with the versions
+        return []  # reported once, by _check_versions
     return [
         FileFault(path.name, fault.reason, fault.code, fault.line, fault.statement)
         for fault in check_migration(migration)
@@ -144,20 +144,20 @@ def _reason(error: OSError) -> str:
     return (error.strerror or "cannot be read").lower()
 
 
-# Reads the files of a migrations' folder, which others may have put there: none waits, none is without end.
+# Others may have put files into a migrations folder: reading must neither block nor be unbounded.
 
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def read_file(path: Path, most_bytes: int) -> bytes:
-    """The file's bytes, and of a larger one a byte more than the most. Blocking, but never on someone else.
+    """Return up to `most_bytes` + 1 bytes, so that callers notice a larger file. Blocking, but never on a pipe.
 
     Raises:
         OSError: it cannot be read, or is a pipe, a device or a folder.
     """
     try:
         opened = os.open(path, os.O_RDONLY | _NO_WAITING)
-    except ValueError as error:  # no file has such a name
+    except ValueError as error:  # an impossible file name
         raise OSError(errno.EINVAL, "no name of a file") from error
     with os.fdopen(opened, "rb") as file:
         kind = os.fstat(opened).st_mode

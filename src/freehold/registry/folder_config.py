@@ -1,4 +1,4 @@
-"""`registry.toml` beside the migrations: waivers of lint rules, and which files are further parts of the release."""
+"""`registry.toml` beside the migrations: waivers of lint rules, and the further parts of the release."""
 
 import asyncio
 import tomllib
@@ -17,7 +17,7 @@ _MAX_CONFIG_BYTES = 1_048_576
 
 
 class WaiverEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[waiver]]`: a rule that a published migration need not keep, or none of the folder without `version`."""
+    """`[[waiver]]`: exempts one published migration from a rule, or the whole folder without `version`."""
 
     rule: str
     reason: Annotated[str, Meta(min_length=3)]
@@ -32,14 +32,14 @@ class PartEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FolderConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """The file as it is read; empty where there is none."""
+    """The parsed file; empty if there is none."""
 
     waiver: tuple[WaiverEntry, ...] = ()
     part: tuple[PartEntry, ...] = ()
 
 
 def read_config(folder: Path) -> FolderConfig:
-    """What the folder's `registry.toml` says. Blocking. Raises `BadRegistry` when it is not as it must be."""
+    """Parse the folder's `registry.toml`. Blocking. Raises `BadRegistry` if it is invalid."""
     try:
         content = read_file(folder / CONFIG_FILE, _MAX_CONFIG_BYTES)
         if len(content) > _MAX_CONFIG_BYTES:
@@ -56,7 +56,7 @@ def read_config(folder: Path) -> FolderConfig:
 
 
 async def load_parts(folder: Path) -> list[PartFile]:
-    """The further parts of the folder's release. Raises `BadRegistry`, with every fault."""
+    """Return the further parts of the folder's release. Raises `BadRegistry` with every fault."""
     return await asyncio.to_thread(_load_parts, folder)
 
 
@@ -67,13 +67,13 @@ def _load_parts(folder: Path) -> list[PartFile]:
         path = folder / entry.file
         shown = repr(entry.file[:80])
         try:
-            # What is signed is public for good: a link must not bring in what lies elsewhere. Within the folder it
-            # may lead somewhere, as in those that Kubernetes mounts.
+            # What is signed is public for good, so a link must not pull in files from elsewhere. Links within the
+            # folder are allowed: Kubernetes mounts use them.
             if Path(entry.file).name != entry.file or not path.resolve().is_relative_to(folder.resolve()):
                 faults.append(f"{CONFIG_FILE}: part {shown}: name a file of this folder")
                 continue
             content = read_file(path, MAX_PART_BYTES)
-        # The latter two are of a name, or of links in a circle.
+        # ValueError comes from an invalid name, RuntimeError from a symlink loop.
         except (OSError, ValueError, RuntimeError) as error:
             why = _reason(error) if isinstance(error, OSError) else "no name of a file"
             faults.append(f"{CONFIG_FILE}: part {shown}: {why}")

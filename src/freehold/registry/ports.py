@@ -1,4 +1,4 @@
-"""What the registry needs of the outside, in its own words."""
+"""What the registry needs from the outside."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,10 +8,10 @@ from freehold.registry.types import KeyStatement, Manifest, PartFile, PublishedM
 
 
 class RegistryStore(Protocol):
-    """The published migrations in the central database. Rows are only ever added."""
+    """The published migrations in the central database. Append-only."""
 
     async def load(self) -> Stored:
-        """All rows by version, all keys, and the manifest with the highest counter and its parts. Nothing is checked.
+        """Return all rows by version, all keys, the manifest with the highest counter, and its parts. Verifies nothing.
 
         Raises:
             CentralUnavailable: no answer.
@@ -29,34 +29,34 @@ class RegistryStore(Protocol):
         events: Sequence[Event] = (),
         parts: Sequence[PartFile] = (),
     ) -> None:
-        """Add the rows, the manifest, the statements and events, key and parts if they are new, in one transaction.
+        """Add the rows, manifest, statements and events, and the key and parts if they are new, in one transaction.
 
-        `after` is the chain of the newest row, empty when there is none.
+        `after` is the chain hash of the newest row, or empty if there is none.
 
         Raises:
-            RegistryMoved: the newest row is another one, or a higher counter is there; nothing was written.
+            RegistryMoved: the newest row is another one, or a higher counter exists; nothing was written.
             CentralUnavailable: nothing can be written.
         """
         ...
 
     async def add_key(self, key: RegistryKey, statements: Sequence[KeyStatement]) -> None:
-        """Add a key if it is new, and what is said of it. Raises `CentralUnavailable`."""
+        """Add a key if it is new, and the statements about it. Raises `CentralUnavailable`."""
         ...
 
 
 class Signer(Protocol):
-    """Holds the private key that vouches for the registry."""
+    """Holds the private key that signs the registry."""
 
     @property
     def key_id(self) -> str:
-        """Short name of the key, see `migrate.signature.key_id_of`."""
+        """The short name of the key, see `migrate.signature.key_id_of`."""
         ...
 
     @property
     def public_key(self) -> str:
-        """The raw public key as unpadded base64url."""
+        """The raw public key in unpadded base64url."""
         ...
 
     def sign(self, text: bytes) -> str:
-        """The signature as unpadded base64url. Takes well under a millisecond."""
+        """Return the signature in unpadded base64url. Takes well under a millisecond."""
         ...

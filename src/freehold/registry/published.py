@@ -1,4 +1,4 @@
-"""The published registry as of one point in time, checked row by row, and kept in memory."""
+"""The published registry at one point in time, verified row by row and kept in memory."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -24,58 +24,56 @@ from freehold.registry.types import KeyStatement, Manifest, PartFile, PublishedM
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PublishedRegistry:
-    """Published migrations by version, from 1 on without gaps. Only `checked` should make one."""
+    """Published migrations by version, from 1 on without gaps. Only `checked` should create one."""
 
     rows: tuple[PublishedMigration, ...] = ()
     keys: tuple[RegistryKey, ...] = ()
-    # The same rows in the migration core's words, already cut into statements.
+    # The same rows as the migration core's type, already split into statements.
     migrations: tuple[Migration, ...] = field(default=(), repr=False)
     statements: tuple[KeyStatement, ...] = ()
-    # None before anything was signed as a whole.
+    # None until the state was signed as a whole.
     manifest: Manifest | None = None
-    # The release's further parts, by name.
     parts: tuple[PartFile, ...] = field(default=(), repr=False)
 
     @property
     def version(self) -> int:
-        """The newest version; 0 when nothing is published."""
+        """Return the newest version; 0 when nothing is published."""
         return len(self.rows)
 
     @property
     def head(self) -> PublishedMigration | None:
-        """The newest row."""
         return self.rows[-1] if self.rows else None
 
     @property
     def chain(self) -> str:
-        """The hash of the whole history; empty when nothing is published."""
+        """Return the hash of the whole history; empty when nothing is published."""
         return self.rows[-1].chain if self.rows else GENESIS
 
     @property
     def retired(self) -> frozenset[str]:
-        """Ids of the keys that no longer sign."""
+        """Return the ids of the keys that no longer sign."""
         return frozenset(each.key_id for each in self.statements if each.kind == "retired")
 
     def after(self, version: int) -> tuple[PublishedMigration, ...]:
-        """The rows beyond this version, oldest first."""
+        """Return the rows after this version, oldest first."""
         return self.rows[version:]
 
 
 def stand_of(state: Manifest) -> ReleaseText:
-    """What the state's text has to say, but for the parts."""
+    """Return what the state's signed text must say, except for the parts."""
     return ReleaseText(version=state.version, chain=state.chain, counter=state.counter, expires_at_s=state.expires_at_s)
 
 
 def listed_parts(state: Manifest | None) -> tuple[Part, ...]:
-    """The parts that a state was signed with; its text was checked before."""
+    """Return the parts that a state was signed with. Its text must have been verified."""
     return parsed(state.text).parts if state is not None and state.text else ()
 
 
 def checked(stored: Stored) -> PublishedRegistry:
-    """The snapshot of these rows. Takes some 0.2 ms a row: keep it off the event loop.
+    """Verify these rows and return their snapshot. Takes about 0.2 ms per row: keep it off the event loop.
 
     Raises:
-        RegistryTampered: a row is missing, or does not fit its checksum, chain, key or signature.
+        RegistryTampered: a row is missing, or does not match its checksum, chain, key or signature.
     """
     public_keys = _checked_keys(stored.keys)
     statements = _checked_statements(stored.statements, public_keys)
@@ -128,7 +126,7 @@ def _check_manifest(manifest: Manifest, version: int, link: str, public_keys: Ma
         raise RegistryTampered(
             f"the signature over the registry's version {version} was tampered with; restore it from a backup"
         )
-    if manifest.text:  # a process of an older version, beside this one, signs without
+    if manifest.text:  # a process of an older version running next to this one signs without it
         try:
             proved(manifest.text, manifest.text_signature, public_key, stand_of(manifest))
         except (RegistryTampered, ReleaseNotUnderstood) as error:
@@ -165,13 +163,11 @@ def _tampered(version: int, reason: str) -> RegistryTampered:
     return RegistryTampered(f"published migration {version} was tampered with: {reason}; restore it from a backup")
 
 
-# Keeps the published registry in memory, right at every moment.
-
 log = get_logger()
 
 
 class PublishedRegistryCache:
-    """One for each process. What another process published is seen by the next `get`."""
+    """One per process. The next `get` returns what other processes published."""
 
     def __init__(self, store: RegistryStore, changes: Changes) -> None:
         self._store = store
@@ -180,10 +176,10 @@ class PublishedRegistryCache:
         self._loading = asyncio.Lock()
 
     async def get(self) -> PublishedRegistry:
-        """The registry as it is now; costs microseconds when nothing was committed since the last call.
+        """Return the current registry; takes microseconds when nothing was committed since the last call.
 
         Raises:
-            RegistryTampered: the rows do not fit their signatures.
+            RegistryTampered: the rows do not match their signatures.
             CentralUnavailable: the central database does not answer.
         """
         if not self._changes.is_current():
@@ -195,7 +191,7 @@ class PublishedRegistryCache:
 
     async def _load(self) -> PublishedRegistry | RegistryTampered:
         async with self._loading:
-            if self._cell.held is not None:  # read by another request while this one waited
+            if self._cell.held is not None:  # loaded by another request while this one waited
                 return self._cell.held
             begun = self._cell.begin()
             stored = await self._store.load()

@@ -1,4 +1,4 @@
-"""The steps of publishing: comparing with what is there, trying it out, signing the rows."""
+"""The steps of publishing: compare with the published registry, rehearse, sign the rows."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ _PART_NAMES = "a part is named by lower-case letters, digits, `.`, `_` and `-`, 
 
 
 class GivenSignatures:
-    """A signer that hands out what another place has signed, in order; it was checked before."""
+    """A signer that returns signatures made elsewhere, in order. They were verified before."""
 
     def __init__(self, key_id: str, public_key: str, signatures: Iterator[str]) -> None:
         self.key_id = key_id
@@ -42,7 +42,7 @@ class GivenSignatures:
 
 
 def rehearse(migrations: Sequence[Migration], scratch: Scratch) -> None:
-    """Apply all to a new database. A published migration that fails would fail for every new tenant, for ever."""
+    """Apply all to a new database: a published migration that fails would fail for every new tenant, forever."""
 
     async def replay() -> None:
         async with scratch() as target:
@@ -57,19 +57,19 @@ def rehearse(migrations: Sequence[Migration], scratch: Scratch) -> None:
 
 
 def require_sound(migrations: Sequence[Migration]) -> None:
-    """Return when every applier would take them. Raises `BadRegistry`."""
+    """Check that every applier would accept them. Raises `BadRegistry`."""
     if faults := [str(fault) for migration in migrations for fault in check_migration(migration)]:
         raise BadRegistry(faults)
 
 
 def refuse_repeat(head: PublishedMigration | None, checksum: str) -> None:
-    """Raise `AlreadyPublished` if this is the newest published migration once more."""
+    """Raise `AlreadyPublished` if this is the newest published migration again."""
     if head and head.checksum == checksum:
         raise AlreadyPublished(f"already published as version {head.version}; there is nothing left to do")
 
 
 def checksum_of(migration: Migration) -> str:
-    """The checksum. Raises `BadRegistry` for what is no Unicode text."""
+    """Return the checksum. Raises `BadRegistry` if the SQL is not Unicode text."""
     try:
         return migration.checksum
     except UnicodeEncodeError as error:  # a lone surrogate, which JSON can carry
@@ -77,13 +77,13 @@ def checksum_of(migration: Migration) -> str:
 
 
 def require_text(migrations: Sequence[Migration]) -> None:
-    """Return when each has a checksum. Raises `BadRegistry`."""
+    """Check that each has a checksum. Raises `BadRegistry`."""
     for migration in migrations:
         checksum_of(migration)
 
 
 def require_parts(parts: Sequence[PartFile]) -> None:
-    """Return when a release can have these further parts. Raises `BadRegistry`."""
+    """Check that a release can have these further parts. Raises `BadRegistry`."""
     names = [part.name for part in parts]
     faults = [f"part {part.name[:80]!r}: {_PART_NAMES}" for part in parts if not is_part_name(part.name)]
     faults += [f"part {name}: it is there twice" for name in sorted(set(names)) if names.count(name) > 1]
@@ -99,7 +99,7 @@ def require_parts(parts: Sequence[PartFile]) -> None:
 
 
 def part_events(before: Sequence[PartFile], now: Sequence[PartFile], key_id: str) -> list[Event]:
-    """What the audit trail says of a release's parts: those that are new or others, and those that are gone."""
+    """Return the audit events for parts that are new, changed or removed."""
     had, has = ({part.name: part.listed for part in parts} for parts in (before, now))
     changed = [part for name, part in has.items() if had.get(name) != part]
     return [
@@ -112,7 +112,7 @@ def part_events(before: Sequence[PartFile], now: Sequence[PartFile], key_id: str
 
 
 def compare(snapshot: PublishedRegistry, migrations: Sequence[Migration]) -> PublishReport:
-    """What publishing these would do. Raises `BadRegistry`, `PublishedMigrationChanged`."""
+    """Return what publishing these would do. Raises `BadRegistry`, `PublishedMigrationChanged`."""
     if misplaced := check_order(migrations):
         raise BadRegistry([str(fault) for fault in misplaced])
     pairs = list(zip(snapshot.rows, migrations, strict=False))
@@ -125,7 +125,7 @@ def compare(snapshot: PublishedRegistry, migrations: Sequence[Migration]) -> Pub
             )
         )
     new = migrations[snapshot.version :]
-    require_sound(new)  # what is published already was sound by the rules of its day
+    require_sound(new)  # published ones passed the rules of their day
     published = tuple(migration.version for migration in new)
     return PublishReport(
         published=published,
@@ -138,7 +138,7 @@ def compare(snapshot: PublishedRegistry, migrations: Sequence[Migration]) -> Pub
 def signed_rows(
     previous: str, new: Sequence[tuple[Migration, str]], signer: Signer, created_at: str
 ) -> list[PublishedMigration]:
-    """The rows to append after this chain; `new` are migrations with their descriptions."""
+    """Return the rows to append after this chain hash; `new` holds migrations with their descriptions."""
     rows = []
     for migration, description in new:
         previous = chain(previous, migration.checksum)
@@ -159,7 +159,7 @@ def signed_rows(
 
 
 def name_of(description: str, version: int) -> str:
-    """`Add word roots (v2)` is `add_word_roots_v2`; a description without Latin letters is named by its number."""
+    """Return `add_word_roots_v2` for `Add word roots (v2)`, or `migration_<version>` if there are no Latin letters."""
     plain = unicodedata.normalize("NFKD", description).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:_NAME_CHARS].rstrip("_")
     if not name or not name[0].isalpha():

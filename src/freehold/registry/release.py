@@ -1,4 +1,4 @@
-"""How a migration is released: what its front matter says of phases, of the apps it needs, and of waived rules."""
+"""What a migration's front matter says about its phase, the apps it needs, and waived rules."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ PHASES = ("expand", "contract")
 
 
 class Waiver(Struct, frozen=True):
-    """A rule that one migration need not keep, and why."""
+    """A rule that one migration is exempt from, and why."""
 
     rule: str
     reason: str
 
 
 class Release(Struct, frozen=True):
-    """`phase` is `expand` unless it says otherwise; `min_app` is the oldest app that can work with it, or empty."""
+    """`phase` defaults to `expand`; `min_app` is the oldest app that works with the migration, or empty."""
 
     phase: str = "expand"
     min_app: str = ""
@@ -30,12 +30,12 @@ class Release(Struct, frozen=True):
 
     @property
     def is_contract(self) -> bool:
-        """Whether it takes something away that older apps use."""
+        """Return whether it removes something that older apps use."""
         return self.phase == "contract"
 
 
 def release_of(migration: Migration) -> Release:
-    """What the lines `-- phase:`, `-- min_app:` and `-- allow:` say; `faults` are lines that make no sense."""
+    """Parse the lines `-- phase:`, `-- min_app:` and `-- allow:`; `faults` describes invalid lines."""
     said: dict[str, str] = {}
     waivers: list[Waiver] = []
     faults: list[str] = []
@@ -56,7 +56,7 @@ def release_of(migration: Migration) -> Release:
 
 
 class Contract(Struct, frozen=True):
-    """A contract migration; `needs` is `min_app` as numbers to compare."""
+    """A contract migration; `needs` is `min_app` as comparable numbers."""
 
     version: int
     min_app: str
@@ -64,7 +64,7 @@ class Contract(Struct, frozen=True):
 
 
 def contracts(migrations: Sequence[Migration]) -> tuple[Contract, ...]:
-    """Those of the migrations that older apps cannot work with, oldest first."""
+    """Return the contract migrations with a valid `min_app`, oldest first."""
     found = []
     for one in migrations:
         release = release_of(one)
@@ -75,7 +75,7 @@ def contracts(migrations: Sequence[Migration]) -> tuple[Contract, ...]:
 
 
 def app_version(text: str) -> tuple[int, ...] | None:
-    """`2.10.0` as numbers to compare, without zeros at the end; None for what is not a version."""
+    """Return `2.10.0` as comparable numbers, without trailing zeros; None if it is not a version."""
     if not _APP.fullmatch(text):
         return None
     numbers = [int(part) for part in text.split(".")]
@@ -85,7 +85,7 @@ def app_version(text: str) -> tuple[int, ...] | None:
 
 
 def app_order(text: str) -> str:
-    """A text for the version that sorts as versions do; after all of them for what is not a version."""
+    """Return a text that sorts in version order; anything that is not a version sorts last."""
     numbers = app_version(text)
     return "~" if numbers is None else ".".join(f"{number:09}" for number in numbers)
 

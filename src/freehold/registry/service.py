@@ -1,4 +1,4 @@
-"""Publishing migrations, and telling who needs which."""
+"""Publish migrations and tell clients which ones they need."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -69,54 +69,54 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The schema registry: only published migrations are served, and a published one never changes."""
+    """The schema registry: only published migrations are served, and a published migration never changes."""
 
     store: RegistryStore
     cache: PublishedRegistryCache
-    # None where the key that signs is elsewhere.
+    # None if the signing key is kept elsewhere.
     signer: Signer | None
     now: Callable[[], datetime] = _now
     lifetime_days: float = LIFETIME_DAYS
-    # What knows which apps are in use; None where nobody reports.
+    # Knows which app versions are in use; None if clients do not report theirs.
     reports: ClientVersions | None = None
-    # Gives a new empty database, of the tenants' engine if possible: what cannot be applied is never published.
+    # Opens a new empty database, if possible on the tenants' engine: a migration that fails there is never published.
     scratch: Scratch = sqlite_scratch
 
     async def snapshot(self) -> PublishedRegistry:
-        """All that is published now, in one consistent and checked piece.
+        """Return everything published, as one consistent and verified snapshot.
 
         Raises:
-            RegistryTampered: the central rows do not fit their signatures; nothing is served then.
+            RegistryTampered: the central rows do not match their signatures; nothing is served then.
             CentralUnavailable: the central database does not answer.
         """
         return await self.cache.get()
 
     async def head(self) -> PublishedMigration | None:
-        """The newest published migration, or None."""
+        """Return the newest published migration, or None."""
         return (await self.snapshot()).head
 
     async def full(self) -> tuple[PublishedMigration, ...]:
-        """Every published migration, oldest first."""
+        """Return every published migration, oldest first."""
         return (await self.snapshot()).rows
 
     async def after(self, version: int) -> tuple[PublishedMigration, ...]:
-        """What a database at this version still has to apply, oldest first."""
+        """Return the migrations that a database at this version has yet to apply, oldest first."""
         return (await self.snapshot()).after(version)
 
     async def migrations(self) -> tuple[Migration, ...]:
-        """The same as `full` in the migration core's words, to be applied."""
+        """Return the same as `full`, as the migration core's type."""
         return (await self.snapshot()).migrations
 
     async def keys(self) -> tuple[RegistryKey, ...]:
-        """The public keys that published migrations are signed with."""
+        """Return the public keys that published migrations are signed with."""
         return (await self.snapshot()).keys
 
     async def verify(self, client_version: int) -> Verdict:
-        """How a client at this version stands.
+        """Return whether a client at this version is up to date, and what it has to apply if not.
 
         Raises:
-            ClientAhead: its version was never published here. That is not "up to date": the registry was rolled
-                back or is another one, and the client must not go on migrating.
+            ClientAhead: its version was never published here. The registry was rolled back or is a different one, so
+                the client must not migrate.
         """
         snapshot = await self.snapshot()
         if client_version > snapshot.version:
@@ -136,10 +136,10 @@ class Registry:
         parts: Sequence[PartFile] | None = None,
         force: bool = False,
     ) -> PublishReport:
-        """What `publish` would do now, without doing it; it tries the new ones out as well.
+        """Return what `publish` would do now, without doing it. It does rehearse the new migrations.
 
         Raises:
-            BadRegistry, PublishedMigrationChanged, BadRelease, ContractTooEarly: as `publish` would.
+            BadRegistry, PublishedMigrationChanged, BadRelease, ContractTooEarly: as in `publish`.
         """
         snapshot, report, _ = await self._compared(migrations, signed, parts)
         await self._try_out(snapshot, migrations[snapshot.version :], force=force)
@@ -153,20 +153,21 @@ class Registry:
         parts: Sequence[PartFile] | None = None,
         force: bool = False,
     ) -> PublishReport:
-        """Append those that are not published yet, all or none. `migrations` starts at version 1.
+        """Append the migrations that are not yet published, all or none. `migrations` starts at version 1.
 
-        Safe to repeat, and for several publishers at once: one wins, the others find its rows already there.
-        `signed` stands in for a key of our own; with nothing new to publish it renews the registry's signature.
-        A release that was published before changes nothing. `parts` are all further parts of the release from now on;
-        None leaves them as they are, but what was signed elsewhere always says which there are.
+        Idempotent, and safe with several publishers at once: one wins, and the others find its rows already there.
+        `signed` replaces a key of our own; with nothing new to publish it renews the registry's signature. Publishing
+        the same release again changes nothing. `parts` replaces all further parts of the release; None keeps them,
+        except that a `signed` release always states its parts.
 
         Raises:
-            BadRegistry: they cannot be published as they are.
-            PublishedMigrationChanged: one is published already with other SQL.
-            RegistryMoved: others kept publishing in between; try again.
-            SignedElsewhere: there is no key here, and nothing was signed elsewhere.
-            BadRelease: what was signed elsewhere cannot be published.
-            ContractTooEarly: apps that a contract migration would break are in use; `force` records that instead.
+            BadRegistry: the migrations cannot be published as they are.
+            PublishedMigrationChanged: one is already published with other SQL.
+            RegistryMoved: other publishers kept winning; try again.
+            SignedElsewhere: there is no key here, and `signed` is missing.
+            BadRelease: `signed` cannot be published.
+            ContractTooEarly: apps that a contract migration would break are in use. With `force` this is recorded
+                instead.
         """
         for _ in range(_PUBLISH_TRIES):
             snapshot, report, release_parts = await self._compared(migrations, signed, parts)
@@ -181,15 +182,15 @@ class Registry:
         raise RegistryMoved("others are publishing at the same time; try again in a moment")
 
     async def register(self, sql_script: str, description: str) -> PublishedMigration:
-        """Publish one migration as the next version; its name is made from the description.
+        """Publish one migration as the next version; its name is derived from the description.
 
-        A repeated request is told apart by its SQL: the newest migration's SQL again is `AlreadyPublished`, so
-        that a retry after a lost answer never publishes twice.
+        Sending the newest migration's SQL again raises `AlreadyPublished`, so a retry after a lost response never
+        publishes twice.
 
         Raises:
             BadRegistry: the SQL or the description cannot be published.
             AlreadyPublished: the newest migration has this SQL.
-            RegistryMoved: another one was published at the same time; look at it before trying again.
+            RegistryMoved: another migration was published at the same time; look at it before trying again.
         """
         snapshot = await self.snapshot()
         version = snapshot.version + 1
@@ -203,16 +204,16 @@ class Registry:
         try:
             rows = await self._append(snapshot, [(migration, description)])
         except RegistryMoved:
-            refuse_repeat(await self.head(), checksum)  # perhaps by the same request, sent twice
+            refuse_repeat(await self.head(), checksum)  # perhaps published by the same request, sent twice
             raise
         return rows[0]
 
     async def renew(self, *, force: bool = False) -> bool:
-        """Sign the state again if half of its life is over, or it never was in today's form; whether that was done.
+        """Sign the state again if half its lifetime is over or its format is old; return whether it was signed.
 
-        Safe to repeat and for several processes at once. Does nothing where the key is elsewhere, which has to see
-        to it then, nor while nothing is published. With `force` it signs in any case, with a higher counter: after
-        the central database was restored from a backup, clients that saw later releases take this one.
+        Idempotent, and safe in several processes at once. Does nothing if the key is kept elsewhere (renewal is then up
+        to its holder) or nothing is published. `force` always signs, with a higher counter: after the central database
+        was restored from a backup, clients that saw later releases accept this one.
         """
         snapshot = await self.snapshot()
         if self.signer is None or not snapshot.rows:
@@ -222,21 +223,21 @@ class Registry:
         try:
             await self._append(snapshot, [])
         except RegistryMoved:
-            return False  # someone else did it, or published
+            return False  # another process renewed it or published
         return True
 
     async def keep_signed(self) -> None:
-        """Renew the signature whenever it is time, until cancelled."""
+        """Renew the signature whenever it is due, until cancelled."""
         while True:
             try:
                 if await self.renew():
                     log.info("registry.signature_renewed")
-            except FreeholdError as error:  # the next look may find it mended
+            except FreeholdError as error:  # the next attempt may succeed
                 log.warning("registry.not_renewed", code=error.code, reason=str(error))
             await asyncio.sleep(_RENEW_EVERY_S)
 
     async def add_key(self, public_key: str) -> RegistryKey:
-        """Let another key publish here; ours says so to the clients, if we have one. Safe to repeat.
+        """Let another key publish here, endorsed by our own key if we have one. Idempotent.
 
         Raises:
             BadRegistry: not an Ed25519 public key in unpadded base64url.
@@ -253,12 +254,12 @@ class Registry:
         return key
 
     async def rotate(self, successor: Signer) -> None:
-        """Sign with another key from now on: ours endorses it, and it retires ours. Safe to repeat.
+        """Sign with `successor` from now on: our key endorses it, and it retires our key. Idempotent.
 
-        The caller puts the successor in our place afterwards. Clients that trust our key follow by themselves.
+        Afterwards the caller replaces our signer with the successor. Clients that trust our key follow automatically.
 
         Raises:
-            SignedElsewhere: there is no key here to hand over from.
+            SignedElsewhere: there is no key here to rotate.
             RegistryMoved: something was published at the same time; try again.
         """
         if self.signer is None:
@@ -268,7 +269,7 @@ class Registry:
             return
         state = self._state(snapshot.version, snapshot.chain, successor, snapshot.manifest, listed(snapshot.parts))
         said = [endorsement(successor.public_key, self.signer), retirement(self.signer.key_id, successor)]
-        # Before anything was published the old key may not be known yet, and its word would count for nothing.
+        # Before the first publication the old key may be unknown, and its endorsement would not count.
         created_at = self._created_at()
         for each in (self.signer, successor):
             key = RegistryKey(key_id=each.key_id, public_key=each.public_key, created_at=created_at)
@@ -307,7 +308,7 @@ class Registry:
             parts = snapshot.parts if signed is None else ()
         require_parts(parts)
         if signed is not None:
-            # Before anything that costs more than hashing: only who has the key that signs may ask for it.
+            # Before anything more expensive than hashing, which only holders of the signing key may request.
             await asyncio.to_thread(require_release, signed, migrations, parts, snapshot, self._now_ms())
         report = await asyncio.to_thread(compare, snapshot, migrations)
         is_new = bool(report.published) or listed(parts) != listed(snapshot.parts)

@@ -1,6 +1,6 @@
-"""Signing the registry: its rows one by one, and its state as a whole with a counter and an expiry.
+"""Sign the registry: each row, and the state as a whole with a counter and an expiry.
 
-The same on the server, which may hold the key, and in CI, which may be the only place that does.
+Used by the server, if it holds the key, and by CI, which may be the only holder.
 """
 
 from collections.abc import Sequence
@@ -29,14 +29,14 @@ from freehold.registry.types import BadRelease, KeyStatement, Manifest, PartFile
 
 LIFETIME_DAYS = 30
 _DAY_S = 86_400
-# A counter is made of the time of signing. One far ahead would keep out all that is signed by a right clock.
+# A counter is derived from the signing time. One far in the future would block everything signed by a correct clock.
 _MAX_AHEAD_MS = 86_400_000
 
 
 class SignedRelease(msgspec.Struct, frozen=True, kw_only=True):
-    """What `freehold registry sign` writes: everything that publishing needs of a key, and no key.
+    """The output of `freehold registry sign`: all that publishing needs from a key holder. Contains nothing secret.
 
-    `rows` are the signatures of each version from 1 on. Holds nothing secret.
+    `rows` holds the signature of each version from 1 on.
     """
 
     manifest: Manifest
@@ -45,10 +45,10 @@ class SignedRelease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sign_state(release: ReleaseText, signer: Signer) -> Manifest:
-    """The state of the registry, signed; in the older form alone when the counter is one of that form.
+    """Return the signed state of the registry, in the older format only if the counter belongs to that format.
 
     Raises:
-        ValueError: there is no such release.
+        ValueError: the release cannot be encoded.
     """
     text = encoded(release) if release.counter >= FIRST_COUNTER else ""
     numbers = (release.version, release.chain, release.counter, release.expires_at_s)
@@ -65,17 +65,17 @@ def sign_state(release: ReleaseText, signer: Signer) -> Manifest:
 
 
 def next_counter(now_ms: int, manifest: Manifest | None) -> int:
-    """A counter above the last. Time is its base, so that several places can sign without asking each other."""
+    """Return a counter above the last one, based on time so that several places can sign without coordination."""
     return max(FIRST_COUNTER + now_ms, manifest.counter + 1 if manifest else 1)
 
 
 def expiry_s(now_ms: int, lifetime_days: float) -> int:
-    """When a state that is signed now expires, in seconds since 1970."""
+    """Return when a state signed now expires, in seconds since 1970."""
     return int(now_ms // 1000 + lifetime_days * _DAY_S)
 
 
 def is_stale(manifest: Manifest | None, now_ms: int, lifetime_days: float) -> bool:
-    """Whether the state should be signed again: less than half of its life is left, or it has only the older form."""
+    """Return whether the state should be signed again: under half its lifetime is left, or its format is old."""
     if manifest is None or not manifest.text:
         return True
     return manifest.expires_at_s - now_ms / 1000 < lifetime_days * _DAY_S / 2
@@ -84,7 +84,7 @@ def is_stale(manifest: Manifest | None, now_ms: int, lifetime_days: float) -> bo
 def sign_release(
     migrations: Sequence[Migration], signer: Signer, *, counter: int, expires_at_s: int, parts: Sequence[Part] = ()
 ) -> SignedRelease:
-    """All migrations of a folder, and its parts, signed to be published elsewhere."""
+    """Sign all migrations of a folder, and its parts, for publication elsewhere."""
     links = chains(migrations)
     head = ReleaseText(
         version=len(links),
@@ -105,10 +105,10 @@ def require_release(
     snapshot: PublishedRegistry,
     now_ms: int,
 ) -> None:
-    """Return if the release is of these files and by a key that may publish here, and may be what comes next.
+    """Check that the release matches these files, has a key that may publish here, and may follow the published state.
 
-    The first key that publishes to an empty registry is taken; later ones have to be added by `registry keys add`.
-    One that `is_outdone` passes: it came before.
+    The first key that publishes to an empty registry is accepted; later keys must be added with `registry keys add`. A
+    release that `is_outdone` passes, because it came earlier.
 
     Raises:
         BadRelease: with the reason.
@@ -146,15 +146,15 @@ def require_release(
 
 
 def listed(parts: Sequence[PartFile]) -> tuple[Part, ...]:
-    """The parts as the signed text has them."""
+    """Return the parts as they appear in the signed text."""
     return tuple(sorted((part.listed for part in parts), key=lambda part: part.name))
 
 
 def is_outdone(state: Manifest, snapshot: PublishedRegistry) -> bool:
-    """Whether the registry has all that this state brings: its versions, and a signature that lasts as long.
+    """Return whether the registry already has this state's versions and a signature that lasts at least as long.
 
-    So it is when the same release comes again, and for the earlier of two that were signed at the same time. Its
-    history has to be the registry's, see `publishing.compare`.
+    True if a release is published again, and for the earlier of two signed at the same time. The caller checks that its
+    history is the registry's, see `publishing.compare`.
     """
     newest = snapshot.manifest
     return (
@@ -199,24 +199,21 @@ def _signed_at_ms(state: Manifest) -> int:
 
 
 def endorsement(of_public_key: str, by: Signer) -> KeyStatement:
-    """What lets clients that trust `by` trust the other key too."""
+    """Return the statement that makes clients that trust `by` trust the other key too."""
     key_id = key_id_of(from_text(of_public_key))
     signature = by.sign(endorsement_text(of_public_key))
     return KeyStatement(key_id=key_id, kind="endorsed", by_key_id=by.key_id, signature=signature)
 
 
 def retirement(of_key_id: str, by: Signer) -> KeyStatement:
-    """What makes clients that follow `by` forget the other key."""
+    """Return the statement that makes clients that trust `by` drop the other key."""
     signature = by.sign(retirement_text(of_key_id))
     return KeyStatement(key_id=of_key_id, kind="retired", by_key_id=by.key_id, signature=signature)
 
 
-# Signs the registry with an Ed25519 key; the key's file is `freehold.keys`' business.
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Ed25519Signer:
-    """Implements `ports.Signer` with a key held in memory. Made by `signer_of`."""
+    """Implements `ports.Signer` with a key held in memory. Created by `signer_of`."""
 
     private_key: Ed25519PrivateKey
     key_id: str
@@ -227,6 +224,5 @@ class Ed25519Signer:
 
 
 def signer_of(private_key: Ed25519PrivateKey) -> Ed25519Signer:
-    """A signer with this key."""
     raw = private_key.public_key().public_bytes_raw()
     return Ed25519Signer(private_key, key_id_of(raw), to_text(raw))

@@ -1,7 +1,7 @@
-"""`registry.sum`: one line for each migration of a folder, with the checksum of its bytes and of its schema.
+"""`registry.sum`: one line per migration of a folder, with the checksum of its bytes and its schema fingerprint.
 
-It lies beside the migrations and is committed with them. Its first line names the newest version and its chain,
-so two branches that both add a version always conflict in git, even where git could merge the rest.
+It is committed together with the migrations. Its first line holds the newest version and its chain hash, so two
+branches that both add a version always conflict in git, even where git could merge the other lines.
 """
 
 import re
@@ -26,7 +26,7 @@ _COMMENT = "# Written by `freehold registry seal`; a conflict here means that tw
 
 
 class SumLine(Struct, frozen=True):
-    """`schema` is the fingerprint of what a fresh database holds at this version, perhaps an older form of it."""
+    """`schema` is the fingerprint of a fresh database at this version, possibly in an older format."""
 
     file: str
     checksum: str
@@ -38,7 +38,7 @@ class SumLine(Struct, frozen=True):
 
 
 class SumFile(Struct, frozen=True):
-    """The file as it is read, oldest version first."""
+    """The parsed file, oldest version first."""
 
     migrations: tuple[SumLine, ...] = ()
     head_line: str = ""
@@ -49,16 +49,15 @@ class SumFile(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The file's whole text."""
         lines = [f"{one.file} sha256:{one.checksum} schema:{one.schema}" for one in self.migrations]
         return "\n".join([self.head_line, _COMMENT + lines[0], *lines[1:], ""]) if lines else ""
 
 
 def read_sum_file(folder: Path) -> SumFile | None:
-    """The folder's sums, or None if it has none. Blocking.
+    """Return the folder's sums, or None if it has none. Blocking.
 
     Raises:
-        BadRegistry: it cannot be read, e.g. because it holds the marks of a git conflict.
+        BadRegistry: it cannot be read, for example because it contains git conflict markers.
     """
     try:
         return parse_sum_file(read_file(folder / SUM_FILE, _MAX_SUM_BYTES).decode())
@@ -69,7 +68,7 @@ def read_sum_file(folder: Path) -> SumFile | None:
 
 
 def parse_sum_file(text: str) -> SumFile:
-    """The sums in this text. Raises `BadRegistry` as `read_sum_file`."""
+    """Parse the text of a sum file. Raises `BadRegistry`."""
     found: list[SumLine] = []
     head = ""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -95,7 +94,7 @@ def parse_sum_file(text: str) -> SumFile:
 
 
 def sum_file_of(migrations: Sequence[Migration], schemas: Sequence[str]) -> SumFile:
-    """The sums of these migrations; `schemas` are the fingerprints at each version."""
+    """Return the sums of these migrations; `schemas` holds the fingerprint at each version."""
     links = chains(migrations)
     return SumFile(
         tuple(SumLine(file_name(one), one.checksum, schema) for one, schema in zip(migrations, schemas, strict=True)),
@@ -104,7 +103,7 @@ def sum_file_of(migrations: Sequence[Migration], schemas: Sequence[str]) -> SumF
 
 
 def sum_faults(sums: SumFile, migrations: Sequence[Migration]) -> list[FileFault]:
-    """Where the files are not what the sums say. A file without a line is a warning only."""
+    """Return where the files differ from the sums. A file without a line is only a warning."""
     files = {one.version: one for one in migrations}
     found = []
     for line in sums.migrations:
@@ -124,7 +123,7 @@ def sum_faults(sums: SumFile, migrations: Sequence[Migration]) -> list[FileFault
 
 
 def unpublished_changes(sums: SumFile, base: SumFile) -> list[FileFault]:
-    """Lines of an earlier file that this one changed or lost: history that others have was rewritten."""
+    """Return the lines of `base` that `sums` changed or dropped, which rewrites history that others have."""
     mine = sums.by_version
     return [
         FileFault(line.file, f"{SUM_FILE} says other than before; restore the file and its line", EDITED)

@@ -1,4 +1,4 @@
-"""Reports of clients on their way to the store: whose they are is found out later, and none crowds out another's."""
+"""Client reports waiting to be stored. Users are identified later, and no client can crowd out another."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ log = get_logger()
 
 DEVICES_OF_USER = 8
 DEVICES_OF_PLACE = 32
-# Memory must not grow with what strangers send. Each kind has its own room, and each address its part of it.
+# Memory must not grow with what strangers send: each kind has its own limit, and each address its share of it.
 _MOST_ANONYMOUS = 10_000
 _MOST_USERS = 10_000
 _MOST_CLAIMS = 10_000
@@ -26,18 +26,18 @@ _CLAIMS_OF_ADDRESS = 256
 
 
 class Credential(Struct, frozen=True):
-    """What a request shows of whoever it is. Never written anywhere."""
+    """A credential from a request. Never stored."""
 
     kind: Literal["session", "access_token", "api_key"]
     text: str
 
 
-# Whose credential it is; None if nobody's. Raises `CentralUnavailable`.
+# Returns the credential's user id, or None if it is not valid. Raises `CentralUnavailable`.
 Who = Callable[[Credential], Awaitable[str | None]]
 
 
 class UserReport(Struct, frozen=True, kw_only=True):
-    """What one device of a user said last. `device` is a hash of the id that it sent, empty if it sent none."""
+    """The latest report of one device of a user. `device` is a hash of the id it sent, or empty."""
 
     user_id: str
     device: str
@@ -48,7 +48,10 @@ class UserReport(Struct, frozen=True, kw_only=True):
 
 
 class ClientReport(Struct, frozen=True):
-    """What one device of nobody said last. `app_version` is empty if unsaid, `place` where the address is unknown."""
+    """The latest report of one device without a user.
+
+    `app_version` is empty if not sent, `place` if the address is unknown.
+    """
 
     device: str
     app_version: str
@@ -58,7 +61,7 @@ class ClientReport(Struct, frozen=True):
 
 
 def place_key(secret: str) -> bytes:
-    """The key for hashes of addresses, made from the service's secret, which the database does not hold."""
+    """Return the key for hashing addresses, derived from the service's secret, which the database does not hold."""
     return hmac.digest(secret.encode(), b"freehold census places", "sha256")
 
 
@@ -68,7 +71,7 @@ class _Claim(Struct, frozen=True):
 
 
 class TakenDown:
-    """What waits, in three rooms: claims that are still to be recognised, users' reports, and nobody's."""
+    """Three queues: claims yet to be identified, users' reports, and anonymous reports."""
 
     def __init__(self, who: Who | None, place_key: bytes) -> None:
         self._who = who
@@ -81,13 +84,13 @@ class TakenDown:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to write, however long ago the last time was."""
+        """Whether it is time to write, regardless of when the last write was."""
         return len(self._users) >= _MOST_USERS
 
     def note(
         self, device: str, app: str, schema_version: int, *, address: str, credential: Credential | None, now_ms: int
     ) -> None:
-        """Take down a report; `app` is a version or empty."""
+        """Queue a report; `app` is a version or empty."""
         key = hashlib.sha256(device.encode()).hexdigest()[:32] if device else ""
         report = ClientReport(key, app, schema_version, now_ms, address)
         if credential is None or self._who is None:
@@ -102,9 +105,9 @@ class TakenDown:
             of_address[claimed] = _Claim(report, credential)
 
     async def settle(self) -> None:
-        """Find out whose the claims are. Raises `CentralUnavailable`; they wait on then."""
+        """Identify the users of the claims. Raises `CentralUnavailable`; the claims stay queued then."""
         if self._claims_waiting:
-            # In a task of its own: recognising someone says who is acting, and here nobody is.
+            # In its own task: identifying a user sets the current actor, and here there is none.
             await asyncio.create_task(self._settle())
 
     async def _settle(self) -> None:
@@ -136,22 +139,22 @@ class TakenDown:
             return None
 
     def take_users(self) -> Sequence[UserReport]:
-        """What is to be written of users."""
+        """Remove and return the users' reports that are due for writing."""
         taken, self._users = self._users, {}
         return [report for devices in taken.values() for report in devices.values()]
 
     def take_anonymous(self) -> Sequence[ClientReport]:
-        """What is to be written of nobody. Their places are addresses still: see `hidden`."""
+        """Remove and return the anonymous reports. Their `place` is still an address: see `hidden`."""
         taken, self._anonymous = self._anonymous, {}
         self._of_place.clear()
         return list(taken.values())
 
     def hidden(self, reports: Sequence[ClientReport]) -> Sequence[ClientReport]:
-        """The reports with keyed hashes for the addresses: of a plain one every address could be tried."""
+        """Return the reports with keyed hashes for addresses. A plain hash could be reversed by trying all."""
         return [replace(report, place=self._hidden(report.place)) for report in reports]
 
     def put_users_back(self, reports: Sequence[UserReport]) -> None:
-        """They were not written; what was said since is newer."""
+        """Queue unwritten reports again, without overwriting newer ones."""
         newer, self._users = self._users, {}
         for report in reports:
             self._users.setdefault(report.user_id, {})[report.device] = report
@@ -160,7 +163,7 @@ class TakenDown:
                 self._keep(user_id, report)
 
     def put_anonymous_back(self, reports: Sequence[ClientReport]) -> None:
-        """They were not written; what was said since is newer."""
+        """Queue unwritten reports again, without overwriting newer ones."""
         for report in reports:
             if report.device not in self._anonymous:
                 self._add_anonymous(report)

@@ -1,4 +1,4 @@
-"""Tries migrations out on several engines: from every earlier version, with rows in it, and twice."""
+"""Try migrations on several engines: from every earlier version, with rows in the database, and twice."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
@@ -32,7 +32,7 @@ from freehold.registry.types import BadRegistry
 
 
 class TrialFault(Struct, frozen=True):
-    """What went wrong on one engine. `start` is the version that the database came from."""
+    """What went wrong on one engine. `start` is the version at which the database began."""
 
     engine: str
     start: int
@@ -43,10 +43,10 @@ class TrialFault(Struct, frozen=True):
 
 
 class Tried(Struct, frozen=True):
-    """One history: a database on one engine that was brought from `start` to the newest version.
+    """One run: a database on one engine that was migrated from `start` to the newest version.
 
-    `changes` is what the next version turns values that were there into, by its own words. `uncovered` are tables
-    that no history had a row in, so that nothing is known of theirs.
+    `changes` describes what the next version deliberately does to existing values. `uncovered` lists the tables that
+    never had a row in any run and are therefore untested.
     """
 
     engine: str
@@ -58,17 +58,17 @@ class Tried(Struct, frozen=True):
 
 
 class _End(Struct, frozen=True):
-    """Where a history ended: the schema, and all rows by table."""
+    """The result of a run: the schema, and all rows by table."""
 
     schema: Schema
     rows: Mapping[str, list[str]]
 
 
 async def load_fixtures(folder: Path) -> dict[int, tuple[str, ...]]:
-    """The statements of `fixtures/NNNN.sql`: what an app writes into a database that is at version NNNN.
+    """Return the statements of `fixtures/NNNN.sql`: what an app writes to a database at version NNNN.
 
     Raises:
-        BadRegistry: a file has another name, cannot be read or cut into statements.
+        BadRegistry: a file has an unexpected name, or cannot be read or split into statements.
     """
     return await asyncio.to_thread(_load, folder / FIXTURES)
 
@@ -82,18 +82,18 @@ async def try_out(
     since: int = 0,
     waivers: Waivers = Waivers({}),  # noqa: B008 - frozen
 ) -> AsyncIterator[Tried]:
-    """Each history as it ends; all engines must agree with the first. `recorded` are fingerprints by version.
+    """Yield each run as it ends; all engines must agree with the first. `recorded` holds fingerprints by version.
 
-    Versions that waive FH106 may write what depends on the time or on chance; those that waive FH116 to FH118 may do
-    to rows what these are about.
+    Versions that waive FH106 may write rows that depend on time or chance; those that waive FH116 to FH118 may do to
+    rows what these rules forbid.
 
     Raises:
-        BadRegistry: there are fixtures of a version that there is not, or `since` is none.
+        BadRegistry: `fixtures` or `since` name a version that does not exist.
         Unavailable: an engine does not answer.
     """
     if lost := [version for version in fixtures if not 1 <= version <= len(migrations)]:
         raise BadRegistry([f"{FIXTURES}/{version:04}.sql: there is no version {version}" for version in lost])
-    if since > len(migrations):  # to try nothing is not to pass
+    if since > len(migrations):  # an empty trial must not count as passed
         raise BadRegistry([f"there is no version {since} to start from; the newest is {len(migrations)}"])
     chancy = {one.version for one in migrations if waivers.is_waived(one.version, "FH106")}
     plan = _Plan(migrations, fixtures, recorded, chancy, waivers)
@@ -106,7 +106,7 @@ async def try_out(
             try:
                 async with scratch() as target:
                     end = await _history(target, plan, start, faults)
-                if first is None:  # what follows from the text is the same on the others
+                if first is None:  # these depend on the SQL only, not on the engine
                     faults += await _chances(plan, start, scratch)
                     faults += seen.faults.get(start + 1, ())
             except Unavailable:
@@ -141,7 +141,7 @@ async def _history(target: Target, plan: _Plan, start: int, faults: list[str]) -
     await _grow(target, plan, migrations, start)
     before = await _end(target)
     fit = await fit_of(target, before.schema)
-    # One by one where there is nothing before, and otherwise at once, as databases that lag behind get them.
+    # An empty database is migrated version by version; any other in one go, like a tenant that lags behind.
     for version in range(1, len(migrations) + 1) if start == 0 else [len(migrations)]:
         await apply(target, migrations, to=version)
         schema = await read_schema(target)
@@ -161,7 +161,7 @@ async def _history(target: Target, plan: _Plan, start: int, faults: list[str]) -
 
 
 async def _grow(target: Target, plan: _Plan, migrations: Sequence[Migration], start: int) -> None:
-    """Bring it to `start`, with the rows of each version on the way."""
+    """Migrate to `start`, loading the fixtures of each version on the way."""
     for version in range(1, start + 1):
         if version in plan.fixtures or version == start:
             await apply(target, migrations, to=version)
@@ -169,7 +169,7 @@ async def _grow(target: Target, plan: _Plan, migrations: Sequence[Migration], st
 
 
 async def _chances(plan: _Plan, start: int, scratch: Scratch) -> list[str]:
-    """What would come out otherwise at another time: fixtures of this version, and the migrations after it."""
+    """Return what would differ at another time, in fixtures of this version and in later migrations."""
     faults = []
     if plan.fixtures.get(start):
         async with scratch() as target:
@@ -193,7 +193,7 @@ async def _chances(plan: _Plan, start: int, scratch: Scratch) -> list[str]:
 
 
 def _frozen(plan: _Plan, start: int, moment: Frozen) -> list[Migration]:
-    """The migrations with the clock and the dice stopped: after `start` at the same time, else always at the same."""
+    """Return the migrations with time and randomness fixed: after `start` to `moment`, before it always to the same."""
     return [
         (freeze([one], moment if one.version > start and one.version not in plan.chancy else ONE) or [one])[0]
         for one in plan.migrations
@@ -218,14 +218,14 @@ async def _end(target: Target) -> _End:
         if _has_own_rows(table):
             try:
                 [found_here] = await ask(target, _rows_sql(table))
-            except SchemaUnreadable:  # a module that has no rows to show
+            except SchemaUnreadable:  # a module that cannot show rows
                 continue
             rows[name] = sorted(map(_shown, found_here))
     return _End(schema, rows)
 
 
 def _rows_sql(table: Table) -> str:
-    """All rows; those of a virtual table with their number, which is what they are found by."""
+    """Return a query for all rows, including the rowid for virtual tables, whose rows are found by it."""
     columns = [
         column.name
         for column in sorted(table.columns, key=lambda column: column.name)

@@ -1,4 +1,4 @@
-"""What each migration does to the rows of fixtures, looked at once on SQLite: the engines have to agree anyway."""
+"""What each migration does to the rows of fixtures. One run on SQLite is enough: the engines have to agree anyway."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -24,7 +24,7 @@ FIXTURES = "fixtures"
 
 
 class Seen(Struct, frozen=True):
-    """By version: what is wrong, and what the migration changes by its own words. `empty` tables never had a row."""
+    """Faults and intended changes of each migration, by version. `empty` lists the tables that never had a row."""
 
     faults: Mapping[int, tuple[str, ...]] = {}
     changes: Mapping[int, tuple[str, ...]] = {}
@@ -34,10 +34,10 @@ class Seen(Struct, frozen=True):
 async def look_at_rows(
     migrations: Sequence[Migration], fixtures: Mapping[int, Sequence[str]], waivers: Waivers
 ) -> Seen:
-    """Bring one database from version to version, with the rows of each, as far as SQLite takes them.
+    """Migrate one SQLite database version by version, loading each version's fixtures, until a statement fails.
 
     Raises:
-        Unavailable: no scratch database can be had.
+        Unavailable: no scratch database can be opened.
     """
     faults: dict[int, tuple[str, ...]] = {}
     changes: dict[int, tuple[str, ...]] = {}
@@ -45,7 +45,7 @@ async def look_at_rows(
         empty = await _look(migrations, fixtures, waivers, faults, changes)
     except Unavailable:
         raise
-    except FreeholdError:  # a fixture or a migration is refused, which is told where engines run it
+    except FreeholdError:  # a refused fixture or migration is reported where the engines run it
         empty = ()
     return Seen(faults, changes, empty)
 
@@ -79,7 +79,7 @@ async def _look(
 def _faults(one: Migration, seen: Observed, waivers: Waivers) -> Iterator[str]:
     if not waivers.is_waived(one.version, "FH116"):
         for loss in seen.losses:
-            # What goes with a parent that a contract migration drops, that migration has said.
+            # A contract migration that drops a parent has announced the loss of its dependent rows.
             if loss.is_replaced or not release_of(one).is_contract:
                 yield f"version {one.version}: {loss.reason}"
     for rule, found in (("FH117", seen.renumbered), ("FH118", seen.stale)):
@@ -88,7 +88,7 @@ def _faults(one: Migration, seen: Observed, waivers: Waivers) -> Iterator[str]:
 
 
 async def write_fixtures(target: Target, version: int, statements: Sequence[str]) -> None:
-    """Run the fixtures as an app does: foreign keys on, and all or nothing. Raises `BadRegistry`."""
+    """Run the fixtures as an app does: with foreign keys on, all or nothing. Raises `BadRegistry`."""
     if not statements:
         return
     steps = [BatchStep(Stmt(sql="PRAGMA foreign_keys = ON"))]
@@ -101,7 +101,7 @@ async def write_fixtures(target: Target, version: int, statements: Sequence[str]
 
 
 async def _filled(target: Target, schema: Schema) -> set[str]:
-    """The tables that have a row, by name in lower case; those whose rows are another table's count as filled."""
+    """Return the lower-case names of tables with rows; tables that only show other tables' rows count as filled."""
     found = set()
     for name, table in schema.tables.items():
         if table.keeps not in {Keeps.OWN, Keeps.NOTHING}:
@@ -111,7 +111,7 @@ async def _filled(target: Target, schema: Schema) -> set[str]:
             [rows] = await ask(target, f"SELECT 1 FROM {quoted(table.name)} LIMIT 1")
         except Unavailable:
             raise
-        except FreeholdError:  # a module that has no rows of its own
+        except FreeholdError:  # a virtual table module without rows of its own
             rows = [[1]]
         if rows:
             found.add(name)

@@ -1,4 +1,4 @@
-"""Published migrations and what can go wrong with them."""
+"""Published migrations and the errors about them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MAX_VERSION = 9_999  # file names have four digits
 class PublishedMigration(msgspec.Struct, frozen=True, kw_only=True):
     """The central row of one published migration; it never changes.
 
-    `chain` and `signature` are those of the history up to and with this version.
+    `chain` and `signature` cover the history up to and including this version.
     """
 
     version: int
@@ -39,7 +39,7 @@ class RegistryKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyStatement(msgspec.Struct, frozen=True, kw_only=True):
-    """What one key says of another: it is `endorsed` (by its predecessor) or `retired` (by its successor)."""
+    """One key's statement about another: `endorsed` by its predecessor, or `retired` by its successor."""
 
     key_id: str
     kind: Literal["endorsed", "retired"]
@@ -48,10 +48,10 @@ class KeyStatement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of the registry as it was signed last. `counter` grows with each; `expires_at_s` is since 1970.
+    """The registry's state as last signed. `counter` grows with each; `expires_at_s` is in seconds since 1970.
 
-    `text` says all of it and the release's parts, signed by `text_signature`; both are empty in the older form.
-    `signature` is what apps check that do not know the text.
+    `text` holds all of it and the release's parts, signed by `text_signature`; both are empty in the older format.
+    `signature` is for apps that do not know the text.
     """
 
     version: int
@@ -65,7 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PartFile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A further part of a release. `must_understand`: SDKs that do not know it have to refuse the release."""
+    """A further part of a release. `must_understand`: SDKs that do not know it must refuse the release."""
 
     name: str
     content: bytes
@@ -73,26 +73,26 @@ class PartFile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def listed(self) -> Part:
-        """The part as the signed text has it."""
+        """The part as it appears in the signed text."""
         return Part(self.name, hashlib.sha256(self.content).hexdigest(), self.must_understand)
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the central database holds of the registry, as of one point in time; nothing of it is checked."""
+    """All registry data of the central database at one point in time, not yet verified."""
 
     rows: Sequence[PublishedMigration]
     keys: Sequence[RegistryKey]
     statements: Sequence[KeyStatement] = ()
     manifest: Manifest | None = None
-    # By the hash that each is kept under: those that the manifest's text names.
+    # (SHA-256, content) of each part that the manifest's text lists.
     parts: Sequence[tuple[str, bytes]] = ()
 
 
 class PublishReport(msgspec.Struct, frozen=True, kw_only=True):
     """What publishing did: `published` now, `already` there with the same SQL, and the `version` reached.
 
-    `without_file` are versions that are published but were not given, e.g. those registered over HTTP. `renewed` says
-    whether the registry has a newer signature now: clients take it until that expires.
+    `without_file` lists published versions that were not passed in, e.g. those registered over HTTP. `renewed` tells
+    whether the registry now has a newer signature.
     """
 
     published: tuple[int, ...]
@@ -103,7 +103,7 @@ class PublishReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """How a client's version stands to the registry: up to date when nothing is `required`."""
+    """The state of a client's version: up to date if nothing is `required`."""
 
     current_version: int
     client_version: int

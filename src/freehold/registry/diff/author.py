@@ -1,4 +1,4 @@
-"""Writes the next migration of a folder: an empty one, or one that leads to a declared schema."""
+"""Write the next migration of a folder: an empty one, or one that leads to a declared schema."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +26,10 @@ _BREAKING = (DESTRUCTIVE, RENAME, REQUIRED_COLUMN, TIGHTENED, RETYPED)
 
 
 class Drafted(Struct, frozen=True):
-    """The next migration, or None when the folder leads to the declared schema already.
+    """The next migration, or None if the folder already leads to the declared schema.
 
-    `notes` are values that were made up. `left` says what takes something away from older apps and is therefore
-    not in it: a contract migration of its own has to do that, later.
+    `notes` lists made-up values. `left` lists what would break older apps and is therefore not included: a separate
+    contract migration has to do that later.
     """
 
     migration: Migration | None
@@ -38,7 +38,7 @@ class Drafted(Struct, frozen=True):
 
 
 async def schema_at_head(migrations: Sequence[Migration]) -> Schema:
-    """What the migrations leave in a fresh database."""
+    """Return the schema that the migrations create in a fresh database."""
     async with sqlite_scratch() as target:
         await apply(target, migrations)
         return await with_settings(target, await read_schema(target))
@@ -53,15 +53,14 @@ async def draft(
     min_app: str = "",
     is_partial: bool = False,
 ) -> Drafted:
-    """The next step from the folder's schema to the declared one: what older apps bear first, the rest after it.
+    """Draft the next step from the folder's schema to the declared one: what older apps tolerate first, then the rest.
 
-    `renames` are pairs of names, `table.column` or `table`; nothing else tells a rename from a loss. With
-    `min_app` the rest is written, as a contract migration. With `is_partial`, the views and triggers that
-    `declared` does not name stay as they are.
+    `renames` are pairs of names, `table.column` or `table`; without them a rename looks like a loss. `min_app` writes
+    the rest, as a contract migration. `is_partial` keeps the views and triggers that `declared` does not name.
 
     Raises:
-        CannotDiff: the change cannot be written without a person.
-        BadRegistry: a rename names what is not there, or the earlier step is still to be taken.
+        CannotDiff: the change cannot be written automatically.
+        BadRegistry: a rename is not possible or lacks `min_app`, or the earlier step has to be taken first.
     """
     head = await schema_at_head(migrations)
     if renames:
@@ -74,7 +73,7 @@ async def draft(
     expand = await difference(head, declared, is_additive=True)
     rest = await difference(msgspec.structs.replace(expand.result, settings=head.settings), declared)
     breaks = await _breaks(migrations, expand.result, rest)
-    if not breaks:  # nobody is hurt, so one step does it
+    if not breaks:  # nothing breaks, so one step is enough
         whole = await difference(head, declared)
         return Drafted(_migration(migrations, name, whole, "expand", ""), whole.notes)
     if min_app and expand.statements:
@@ -85,7 +84,7 @@ async def draft(
 
 
 def _completed(head: Schema, declared: Schema) -> Schema:
-    """With the views, triggers and virtual tables of the folder, as far as what they stand on is still declared."""
+    """Return `declared` plus the folder's virtual tables, views and triggers whose tables are still declared."""
     virtual = {name: table for name, table in head.tables.items() if table.is_virtual}
     tables = {**virtual, **declared.tables}
     gone = head.tables.keys() - tables.keys()
@@ -105,7 +104,7 @@ async def _with_renames(
     if is_partial:
         declared = _completed(renamed, declared)
     if any(renamed.views[name].sql != view.sql for name, view in head.views.items()):
-        # Not every engine gives a view the new name.
+        # Not every engine updates the names in a view.
         touched = frozenset(folded(old.partition(".")[0]) for old, _ in renames) & head.tables.keys()
         statements = [*Plan(head, head, touched).out_of_the_way, *statements]
         renamed = await _renamed(head, statements)
@@ -122,7 +121,7 @@ async def _with_renames(
 
 
 async def _renamed(head: Schema, statements: Sequence[str]) -> Schema:
-    """What the statements make of it. Raises `BadRegistry`."""
+    """Return the schema after the statements. Raises `BadRegistry`."""
     kinds = (head.tables, head.indexes, head.views, head.triggers)
     async with sqlite_scratch() as target:
         made = [one.sql for kind in kinds for one in kind.values()]
@@ -139,7 +138,7 @@ def _rename_sql(old: str, new: str) -> str:
 
 
 async def _breaks(migrations: Sequence[Migration], before: Schema, rest: Difference) -> list[str]:
-    """What the change would do to apps in the field, by the rules of lint."""
+    """Return what the change would do to apps in the field, according to lint's rules."""
     if not rest.statements:
         return []
     one = _migration(migrations, "draft", rest, "expand", "")
@@ -150,13 +149,13 @@ async def _breaks(migrations: Sequence[Migration], before: Schema, rest: Differe
 
 
 def blank(migrations: Sequence[Migration], name: str) -> Migration:
-    """A migration to be filled by hand."""
+    """Return a migration to be filled in by hand."""
     text = [f"-- description: {_words(name)}", "-- phase: expand", "--", "-- Why: say it for the next person.", "", ""]
     return _checked(Migration(version=len(migrations) + 1, name=name, sql="\n".join(text)))
 
 
 def write(folder: Path, migration: Migration) -> Path:
-    """Put it in the folder; never over another file. Blocking. Raises `BadRegistry`."""
+    """Write the migration to the folder, never over another file. Blocking. Raises `BadRegistry`."""
     path = folder / file_name(migration)
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:
@@ -177,7 +176,7 @@ def _migration(
     head += [f"-- min_app: {min_app}"] if min_app else []
     head += ["-- foreign_keys: off"] if change.foreign_keys_off else []
     head += ["--", "-- Why: say it for the next person."]
-    # A name or a default may have several lines, which would be statements of their own.
+    # A name or a default may span lines, and the second would be taken for a statement.
     head += [f"-- Made up, look at it: {' '.join(note.split())}" for note in change.notes]
     body = "".join(f"\n{sql};\n" for sql in change.statements)
     return _checked(Migration(version=len(migrations) + 1, name=name, sql="\n".join(head) + "\n" + body))

@@ -1,4 +1,4 @@
-"""What differs between two schemas, in sentences."""
+"""The differences between two schemas, in sentences."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from freehold.migrate.schema import Key, Other, Schema, Table
 
 
 def differences(found: Schema, wanted: Schema) -> list[str]:
-    """What someone who expects `wanted` finds strange about `found`; empty when the two are the same."""
+    """Return how `found` deviates from `wanted`; empty if the two are the same."""
     lines = [*_tables(found.tables, wanted.tables)]
     for kind, mine, theirs in (
         ("index", found.indexes, wanted.indexes),

@@ -1,4 +1,4 @@
-"""What leads from one schema to another, tried out on a scratch database before it is given to anyone."""
+"""The change from one schema to another, tried on a scratch database before anyone gets it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -27,9 +27,9 @@ class CannotDiff(Conflict):
 
 
 class Difference(Struct, frozen=True):
-    """`statements` in order, empty when the schemas are the same. `result` is the schema that they lead to.
+    """`statements` in order, empty if the schemas are the same. `result` is the schema that they lead to.
 
-    `notes` are values that had to be made up; a person should look at them.
+    `notes` lists values that had to be made up; a person should review them.
     """
 
     statements: tuple[str, ...]
@@ -41,12 +41,12 @@ class Difference(Struct, frozen=True):
 async def difference(
     before: Schema, after: Schema, *, is_additive: bool = False, scratch: Scratch = sqlite_scratch
 ) -> Difference:
-    """Statements that make `before` into `after`, rows kept. Columns and tables are told apart by their names.
+    """Return statements that turn `before` into `after` and keep rows. Tables and columns are matched by name.
 
-    With `is_additive`, only those that take nothing away; `result` is then somewhere between.
+    With `is_additive`, only those that remove nothing; `result` is then an intermediate schema.
 
     Raises:
-        CannotDiff: with the statement that is refused, or what comes out other than wanted.
+        CannotDiff: a statement is refused, or the result differs from `after`.
     """
     if not is_additive:
         for reason in without_values(before, after):
@@ -82,7 +82,7 @@ async def difference(
 
 
 def _require_rows(before: Schema, after: Schema, name: str) -> None:
-    """Raise `CannotDiff` where rows would be lost without a word, or what knows them by their numbers."""
+    """Raise `CannotDiff` if rows would be lost silently, or rowids that something refers to."""
     if reason := why_refused(before, after, name):
         raise CannotDiff(reason)
 
@@ -99,7 +99,7 @@ def _finished(plan: Plan, result: Schema) -> Difference:
 
 
 def _empty_indexes(plan: Plan) -> Iterator[str]:
-    """New full-text tables that triggers fill from rows to come, and nobody from those that are there."""
+    """Yield notes on new full-text tables that triggers fill from future rows, but nothing from existing ones."""
     for name, table in plan.after.tables.items():
         is_new = name not in plan.before.tables and table.virtual is not None and table.virtual.is_text
         if not is_new or table.keeps not in (Keeps.OWN, Keeps.NOTHING):
@@ -117,7 +117,7 @@ def _empty_indexes(plan: Plan) -> Iterator[str]:
 
 
 def _unlike(result: Schema, after: Schema) -> set[str]:
-    """Tables that are not what they should be, if both have them."""
+    """Return the tables that exist in both and differ."""
     return {
         name
         for name, table in after.tables.items()
@@ -126,10 +126,10 @@ def _unlike(result: Schema, after: Schema) -> set[str]:
 
 
 async def schema_of(statements: Sequence[str], scratch: Scratch = sqlite_scratch) -> Schema:
-    """The schema that these statements make of an empty database.
+    """Return the schema that these statements create in an empty database.
 
     Raises:
-        BadRegistry: one is refused.
+        BadRegistry: a statement is refused.
     """
     async with scratch() as target:
         if refused := await run_all(target, statements, is_off=True):
@@ -153,7 +153,7 @@ async def _run(target: Target, plan: Plan) -> tuple[Change, str] | None:
 
 
 async def run_all(target: Target, statements: Sequence[str], *, is_off: bool) -> tuple[int, str] | None:
-    """Run them in one transaction; the number (from 0) of the one that was refused, and why."""
+    """Run them in one transaction; return the index of the refused one and why, or None."""
     texts = [f"PRAGMA foreign_keys = {'OFF' if is_off else 'ON'}", "BEGIN", *statements, "COMMIT"]
     steps = [BatchStep(Stmt(sql=sql, want_rows=False), CondOk(at - 1) if at else None) for at, sql in enumerate(texts)]
     [answer] = await target.run([Batch(tuple(steps))])

@@ -13,21 +13,21 @@ from freehold.migrate.virtual import Keeps, rebuild_sql
 from freehold.registry.diff.rebuild import changes_values, column_texts, rebuild
 from freehold.registry.diff.rows import indexes_over, renumbering
 
-# What ALTER TABLE takes as a default; expressions stand without their parentheses here.
+# What ALTER TABLE accepts as a default; expressions appear here without their parentheses.
 _LITERAL = re.compile(
     r"[+-]?[0-9]*\.?[0-9]*(?:e[+-]?[0-9]+)?|[+-]?0x[0-9a-f]+|x?'(?:[^']|'')*'|null|true|false", re.IGNORECASE
 )
 
 
 class Change(Struct, frozen=True):
-    """One statement, and the table (in lower case) that would have to be rebuilt if it fails; may be empty."""
+    """One statement, and the table (lower case, may be empty) that must be rebuilt if it fails."""
 
     sql: str
     table: str = ""
 
 
 class Plan(Struct, frozen=True, dict=True):
-    """From `before` to `after`, with these tables rebuilt. `is_additive` leaves out all that takes something away."""
+    """From `before` to `after`, rebuilding these tables. `is_additive` leaves out everything that removes something."""
 
     before: Schema
     after: Schema
@@ -36,20 +36,20 @@ class Plan(Struct, frozen=True, dict=True):
 
     @property
     def foreign_keys_off(self) -> bool:
-        """Whether a table is dropped that others may reference; any that is rebuilt, as appliers ask for it then."""
+        """Whether a referenced table is dropped, or any is rebuilt (appliers require it off then)."""
         referenced = {key.parent for table in self.before.tables.values() for key in table.foreign_keys}
         return bool(self.rebuilt or self.swapped or self.gone & referenced)
 
     @cached_property
     def gone(self) -> frozenset[str]:
-        """Tables that are dropped."""
+        """The tables that are dropped."""
         if self.is_additive:
             return frozenset()
         return frozenset(self.before.tables.keys() - self.after.tables.keys())
 
     @cached_property
     def swapped(self) -> frozenset[str]:
-        """Virtual tables that are others now, or ordinary tables, and the other way round."""
+        """The changed virtual tables, and those that change between virtual and ordinary."""
         return frozenset() if self.is_additive else frozenset(self._other_kinds())
 
     def _other_kinds(self) -> Iterator[str]:
@@ -60,14 +60,14 @@ class Plan(Struct, frozen=True, dict=True):
 
     @property
     def _touched(self) -> frozenset[str]:
-        """Tables that are dropped on the way."""
+        """The tables that are dropped at some point."""
         return self.rebuilt | self.gone | self.swapped
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
         """The statements, each to be run once."""
         found = [] if self.is_additive else [*self._drops()]
-        # An index that takes over the rows that it indexes has to read them before anything else happens.
+        # An index that takes over the rows it indexes must read them before anything else changes.
         for name in sorted(self.swapped, key=lambda name: self.before.tables[name].keeps is not Keeps.OTHERS):
             found += self._rebuilt(name)
         for name, table in self.after.tables.items():
@@ -78,7 +78,7 @@ class Plan(Struct, frozen=True, dict=True):
                 found += self._rebuilt(name)
             elif before.shape != table.shape and not (before.is_virtual or table.is_virtual):
                 found += self._altered(name, before, table)
-        # Children were made after their parents.
+        # Children were created after their parents, so they go first.
         found += [
             Change(f"DROP TABLE {quoted(table.name)}")
             for name, table in reversed([*self.before.tables.items()])
@@ -93,7 +93,7 @@ class Plan(Struct, frozen=True, dict=True):
 
     @property
     def out_of_the_way(self) -> tuple[str, ...]:
-        """The statements that drop the views and triggers that the rest would meet."""
+        """The statements that drop the views and triggers in the way of the rest."""
         return tuple(change.sql for change in self._drops())
 
     def _rebuilt(self, name: str) -> Iterator[Change]:
@@ -120,7 +120,7 @@ class Plan(Struct, frozen=True, dict=True):
 
     @cached_property
     def _taken(self) -> Set[str]:
-        """The names of all that there is, and of the tables that virtual ones keep."""
+        """The names of everything that exists, including the shadow tables of virtual tables."""
         taken: set[str] = set()
         for schema in (self.before, self.after):
             taken.update(schema.tables, schema.indexes, schema.views)
@@ -129,7 +129,7 @@ class Plan(Struct, frozen=True, dict=True):
         return taken
 
     def _drops(self) -> Iterator[Change]:
-        """Triggers before views before indexes: what is dropped first cannot stand in the way of the next."""
+        """Drop triggers, then views, then indexes, so that nothing refers to what is already gone."""
         for kind in ("trigger", "view", "index"):
             stale = self._stale(kind)
             for name, other in self._of(self.before, kind).items():
@@ -138,7 +138,7 @@ class Plan(Struct, frozen=True, dict=True):
 
     def _rest(self) -> Iterator[Change]:
         for kind in ("index", "view", "trigger"):
-            if kind == "trigger":  # a view may be what is indexed, and a trigger needs nothing of it
+            if kind == "trigger":  # after the views, which may be indexed; no trigger is needed
                 yield from (Change(rebuild_sql(table.name), _content(table)) for table in self._refilled())
             before, after = self._of(self.before, kind), self._of(self.after, kind)
             stale = frozenset() if self.is_additive else self._stale(kind) | self._lost(kind)
@@ -147,7 +147,7 @@ class Plan(Struct, frozen=True, dict=True):
                     yield Change(other.sql)
 
     def _refilled(self) -> Iterator[Table]:
-        """Full-text indexes that are made from their content again."""
+        """Yield the full-text indexes that are rebuilt from their content."""
         contents = self.after.tables.keys() | self.after.views.keys()
         for table in indexes_over(self.after, contents - self._waiting):
             name = folded(table.name)
@@ -158,7 +158,7 @@ class Plan(Struct, frozen=True, dict=True):
                 yield table
 
     def _has_rows(self, table: Table) -> bool:
-        """Whether what it indexes can have any: nothing is in a table that is new."""
+        """Return whether the indexed content can have rows: a new table has none."""
         assert table.virtual is not None
         content = table.virtual.content
         return content not in self.after.tables or content in self.before.tables or content in self.before.views
@@ -177,15 +177,15 @@ class Plan(Struct, frozen=True, dict=True):
         return changes_values(was, will, used) or renumbering(was, will) != ""
 
     def _stands_on(self, view: Other) -> bool:
-        """Whether what it shows may have changed with a table or a view, if only through other views."""
+        """Return whether the view's rows may change with a table or view below it, directly or through other views."""
         others = self._touched | {*self._changed("view")}
         return bool(self._bases(folded(view.name)) & others)
 
     @cached_property
     def _waiting(self) -> Set[str]:
-        """Names of what has to wait as it takes something away, or needs a rebuild; and of what uses these.
+        """The names of additions that must wait, since they remove something or need a rebuild, and of what uses them.
 
-        SQLite may not notice at first that something uses what is not there.
+        SQLite may not notice at first that a definition refers to something missing.
         """
         if not self.is_additive:
             return frozenset()
@@ -204,7 +204,7 @@ class Plan(Struct, frozen=True, dict=True):
         return waits
 
     def _names_of_others(self) -> Iterator[str]:
-        """What is called as something of another kind is that has to go first: a view where a table was."""
+        """Yield names that an object of another kind has to give up first, e.g. a view that replaces a table."""
         kinds = (self.before.tables, self.before.indexes, self.before.views)
         for mine, kind in zip((self.after.tables, self.after.indexes, self.after.views), kinds, strict=True):
             for name in mine:
@@ -222,7 +222,7 @@ class Plan(Struct, frozen=True, dict=True):
         return bool(waits & {content, virtual.content_rowid, *(column.name for column in virtual.columns)})
 
     def _bases(self, name: str) -> Set[str]:
-        """The tables that something stands on, if only through views."""
+        """Return the tables that something is based on, directly or through views."""
         views = self.after.views
         found, new = {name}, {name}
         while new:
@@ -244,13 +244,13 @@ class Plan(Struct, frozen=True, dict=True):
                     yield column.name
 
     def _stale(self, kind: str) -> Set[str]:
-        """What has to be dropped: it is gone or another, or stands in the way of a rebuild."""
+        """Return what must be dropped: it is gone, changed, or in the way of a rebuild."""
         return self._staleness[kind]
 
     @cached_property
     def _staleness(self) -> Mapping[str, Set[str]]:
-        """By kind. A rebuild is refused while a view or trigger uses what is not there, if only through a view."""
-        # Dropping a table takes its indexes along.
+        """By kind. SQLite refuses a rebuild while a view or trigger refers, even indirectly, to something missing."""
+        # Dropping a table drops its indexes.
         indexes = {name for name in self._changed("index") if self.before.indexes[name].table not in self._touched}
         views = set(self._changed("view"))
         found = -1
@@ -266,21 +266,21 @@ class Plan(Struct, frozen=True, dict=True):
         return {"index": indexes, "view": views, "trigger": triggers}
 
     def _out_of_order(self, stale: Set[str]) -> Iterator[str]:
-        """Triggers that would fire before others which are created again, and must not."""
+        """Yield kept triggers that would fire too early relative to those that are created again."""
         for names in self.after.moments.values():
             kept = [name for name in self.before.triggers if name in names and name not in stale]
             if [*kept, *(name for name in names if name not in kept)] != names:
                 yield from kept
 
     def _changed(self, kind: str) -> Iterator[str]:
-        """Those that are gone or another."""
+        """Yield the names that are gone or changed."""
         after = self._of(self.after, kind)
         for name, other in self._of(self.before, kind).items():
             if name not in after or other.shape != after[name].shape:
                 yield name
 
     def _lost(self, kind: str) -> Set[str]:
-        """Indexes and triggers that went with their table."""
+        """Return the indexes and triggers that were dropped with their table."""
         return {name for name, other in self._of(self.before, kind).items() if other.table in self._touched}
 
     @staticmethod
@@ -298,21 +298,21 @@ def _content(table: Table) -> str:
 
 
 def needs_rebuild(before: Table, after: Table) -> bool:
-    """Whether it gets a column that ALTER TABLE refuses once there are rows: trying it without shows nothing."""
+    """Return whether it gets a column that ALTER TABLE refuses only if there are rows, which a trial would not show."""
     return not (before.is_virtual or after.is_virtual) and any(
         before.column(column.name) is None and not is_addable(after, column) for column in after.columns
     )
 
 
 def is_addable(table: Table, column: Column) -> bool:
-    """Whether ALTER TABLE takes the column for a table with rows. What else it refuses, trying it shows."""
+    """Return whether ALTER TABLE adds the column to a table with rows. A trial shows all other refusals."""
     is_reference = any(column.name in key.columns for key in table.foreign_keys)
     is_unique = any(column.name in found for found in table.uniques)
     return fits_rows(column, is_reference=is_reference) and not column.primary and not is_unique
 
 
 def fits_rows(column: Column, *, is_reference: bool) -> bool:
-    """Whether ALTER TABLE takes the column when there are rows; without any, these things do not matter to it.
+    """Return whether ALTER TABLE adds the column if there are rows; without rows it does not check this.
 
     Source: https://www.sqlite.org/lang_altertable.html, section 4.
     """

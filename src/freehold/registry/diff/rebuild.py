@@ -1,4 +1,4 @@
-"""Rebuilds one table: SQLite can add and drop columns, and for all else a new table takes the rows over.
+"""Rebuild a table for changes beyond adding and dropping columns: a new table takes over the rows.
 
 Source: https://www.sqlite.org/lang_altertable.html, section 7, "Making Other Kinds Of Table Schema Changes".
 """
@@ -20,9 +20,9 @@ _WHOLE = frozenset({"integer", "numeric"})
 
 
 def rebuild(before: Table, after: Table, draft_name: str, settings: Settings = ()) -> list[str]:
-    """Statements that make `before` into `after` and keep its rows. Foreign keys must be off while they run.
+    """Return statements that turn `before` into `after` and keep its rows. Foreign keys must be off while they run.
 
-    `settings` are those of a full-text table.
+    `settings` belong to a full-text table.
     """
     statements = [renamed(after.sql, quoted(draft_name))]
     if after.virtual is not None and after.virtual.is_fts5:
@@ -43,7 +43,7 @@ def rebuild(before: Table, after: Table, draft_name: str, settings: Settings = (
 
 
 def guesses(before: Table, after: Table) -> Iterator[str]:
-    """What a rebuild has to make up, for a person to look at."""
+    """Yield what a rebuild has to make up, for a person to review."""
     texts = column_texts(after)
     for column in after.columns:
         was = before.column(column.name)
@@ -66,7 +66,7 @@ def guesses(before: Table, after: Table) -> Iterator[str]:
 
 
 def _inexact(name: str, was: str, becomes: str) -> Iterator[str]:
-    """What the new affinity of a column does to values that cannot be had back."""
+    """Yield the irreversible effects of a column's new affinity on its values."""
     if was in _TEXTS and becomes in _NUMBERS:
         yield f"{name} is for numbers now: the text 007 becomes 7"
     elif was in _WHOLE and becomes == "real":
@@ -76,7 +76,7 @@ def _inexact(name: str, was: str, becomes: str) -> Iterator[str]:
 
 
 def changes_values(before: Table, after: Table, names: Iterable[str]) -> bool:
-    """Whether a rebuild may store something else in one of these columns than was there."""
+    """Return whether a rebuild may change a stored value in one of these columns."""
     for name in names:
         was, column = before.column(name), after.column(name)
         if was is None or column is None or column.is_generated or was.is_generated:
@@ -87,12 +87,12 @@ def changes_values(before: Table, after: Table, names: Iterable[str]) -> bool:
 
 
 def column_texts(table: Table) -> Mapping[str, str]:
-    """By column, what its CREATE TABLE says of it."""
+    """Return each column's definition from the CREATE TABLE."""
     return {} if table.virtual else {name: one.text for name, one in table_text(table.sql).columns.items()}
 
 
 def _carried(before: Table, after: Table) -> Iterator[tuple[str, str]]:
-    """What each column of the new table is filled with, the row's number first."""
+    """Yield each column of the new table with the expression that fills it, the rowid first."""
     number, source = number_column(after), number_of(before)
     is_kept = source is not None and not renumbering(before, after)
     target = number_of(after)
@@ -110,7 +110,7 @@ def _carried(before: Table, after: Table) -> Iterator[tuple[str, str]]:
 
 
 def _languages(before: Table, after: Table) -> Iterator[tuple[str, str]]:
-    """What an FTS4 table keeps in a column that it hides."""
+    """Yield the hidden language column of an FTS4 table."""
     one, other = before.virtual, after.virtual
     name = one.option("languageid") if one else None
     if name and other and other.option("languageid") == name:
@@ -118,14 +118,14 @@ def _languages(before: Table, after: Table) -> Iterator[tuple[str, str]]:
 
 
 def _or_abort(after: Table) -> str:
-    """A constraint that ignores or replaces rows must not do so now."""
+    """Return `OR ABORT ` if a constraint has a conflict clause, so that it neither ignores nor replaces rows here."""
     conflicts = [key.conflict for key in after.keys]
     conflicts += [option for column in after.columns for option in column.options if "conflict" in option]
     return "OR ABORT " if any(conflicts) else ""
 
 
 def _value(column: Column, was: Column | None, fallback: str) -> str | None:
-    """What the new column is filled with; None leaves it to its default."""
+    """Return the expression that fills the new column; None leaves it to its default."""
     if was is None:
         return fallback if column.not_null and column.default is None and not column.primary else None
     if column.not_null and not was.not_null and not column.primary:
@@ -134,7 +134,7 @@ def _value(column: Column, was: Column | None, fallback: str) -> str | None:
 
 
 def _kept_sequence(name: str, draft_name: str) -> list[str]:
-    """Numbers that were given out once are never given out again."""
+    """Carry over the AUTOINCREMENT sequence, so that numbers once used are never used again."""
     draft, old = (text.replace("'", "''") for text in (draft_name, name))
     return [
         f"DELETE FROM sqlite_sequence WHERE name = '{draft}'",

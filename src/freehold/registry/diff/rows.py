@@ -1,4 +1,4 @@
-"""What becomes of rows when a schema leads to another: what is carried over, what is not, and what is lost for good.
+"""What a schema change does to rows: which are carried over, which are not, and what is lost for good.
 
 Sources: https://www.sqlite.org/lang_altertable.html, section 7, and https://www.sqlite.org/fts5.html, section 4.4.
 """
@@ -12,14 +12,14 @@ from freehold.migrate.virtual import READABLE, Keeps
 
 
 def number_column(table: Table) -> str:
-    """The column in which the row's number stands; empty if it stands in none."""
+    """Return the column that holds the rowid; empty if none does."""
     if table.virtual is not None and table.virtual.is_tree:
         return table.virtual.columns[0].name if table.virtual.columns else ""
     return table.number
 
 
 def number_of(table: Table) -> str | None:
-    """What reads the number of a row, as SQL; None if there is none, or columns hide it."""
+    """Return the SQL that reads a row's rowid; None if there is none, or columns hide it."""
     if not table.has_rowid:
         return None
     column = number_column(table)
@@ -27,7 +27,7 @@ def number_of(table: Table) -> str | None:
 
 
 def why_not(before: Table, after: Table) -> str:
-    """Why the rows cannot be carried from one to the other, as the end of a sentence; empty if they can.
+    """Return why the rows cannot be carried over, as the end of a sentence; empty if they can.
 
     One of the two is a virtual table.
     """
@@ -39,7 +39,7 @@ def why_not(before: Table, after: Table) -> str:
     if was is Keeps.SHOWS:
         return "" if will is Keeps.SHOWS else f"{name} had no rows of its own"
     if was is Keeps.NOTHING:
-        # What it was filled from may still be there, and is what it indexes from now on.
+        # Its source may still exist, and becomes the content that it indexes.
         return "" if will is Keeps.OTHERS else f"{name} keeps no texts, so it cannot be rebuilt from itself"
     if was is Keeps.OTHERS:
         return "" if will in READABLE else f"the rows that {name} indexes would no longer be in it"
@@ -66,7 +66,7 @@ def _why_no_tree(before: Table, after: Table) -> str:
 
 
 def bounds(table: Table) -> list[str]:
-    """The columns of an R-tree that are numbers, low and high by turns; none of another table."""
+    """Return the numeric columns of an R-tree, low and high alternating; empty for other tables."""
     if table.virtual is None or not table.virtual.is_tree:
         return []
     return [column.name for column in table.virtual.columns[1:] if not column.mark]
@@ -78,9 +78,9 @@ def _pairs(table: Table) -> Iterator[tuple[str, str]]:
 
 
 def renumbering(before: Table, after: Table) -> str:
-    """What happens to the numbers of the rows: empty if each row keeps its own; else `gone` or `changed`."""
+    """Return what happens to the rowids: empty if each row keeps its own, else `gone` or `changed`."""
     if number_of(before) is None:
-        return ""  # nothing can have known them
+        return ""  # nothing can refer to them
     if number_of(after) is None:
         return "gone"
     column = number_column(after)
@@ -89,13 +89,14 @@ def renumbering(before: Table, after: Table) -> str:
 
 
 def needs_numbers(schema: Schema, table: Table) -> Iterator[tuple[str, Other]]:
-    """Whatever in the schema uses the numbers of the table's rows and cannot be created again, with what it is."""
+    """Yield each trigger and view that uses the table's rowids, with its kind. Neither can be rebuilt."""
     numbers = {*table.rowids}
     name = folded(table.name)
     for kind, others in (("trigger", schema.triggers), ("view", schema.views)):
         for other in others.values():
             words = [named(word) for word in other.shape]
-            # A trigger of the table itself speaks of `new`; a number without that is another table's.
+            # A table's own trigger reads its rows as `new` and `old`; an unqualified rowid there belongs to another
+            # table.
             body = words[words.index("begin") :] if kind == "trigger" and "begin" in words else words
             rows = {"new", "old"} if other.table == name else set()
             is_qualified = any(
@@ -107,17 +108,14 @@ def needs_numbers(schema: Schema, table: Table) -> Iterator[tuple[str, Other]]:
 
 
 def indexes_over(schema: Schema, names: Set[str]) -> Iterator[Table]:
-    """The full-text indexes whose rows are in one of these tables or views."""
+    """Yield the full-text indexes whose content is one of these tables or views."""
     for table in schema.tables.values():
         if table.virtual is not None and table.virtual.content in names:
             yield table
 
 
-# What leading a database from one schema to another takes away for good.
-
-
 def losses(before: Schema, after: Schema) -> Iterator[str]:
-    """Sentences, each of what is lost for good: rows and values, and what can only be searched."""
+    """Yield a sentence for each permanent loss: rows, values, and text that can only be searched."""
     for name, table in before.tables.items():
         will = after.tables.get(name)
         if will is None:
@@ -146,7 +144,7 @@ def _lost_values(table: Table, will: Table) -> Iterator[str]:
 
 
 def why_refused(before: Schema, after: Schema, name: str) -> str:
-    """Why a table cannot be rebuilt with its rows, in a sentence; empty if it can."""
+    """Return why a table cannot be rebuilt with its rows, in a sentence; empty if it can."""
     was, will = before.tables[name], after.tables[name]
     if (was.is_virtual or will.is_virtual) and (reason := why_not(was, will)):
         return (

@@ -1,4 +1,4 @@
-"""New columns for which the rows that are there have no values that would do."""
+"""New columns for which existing rows have no valid value."""
 
 import sqlite3
 from collections.abc import Iterator, Set
@@ -10,12 +10,12 @@ from freehold.migrate.schema import Column, Schema, Table
 from freehold.migrate.table_text import table_text
 from freehold.registry.diff.rows import number_column
 
-# A default in which one of these stands is another one for each row.
+# A default that contains one of these differs from row to row.
 _BY_CHANCE = ("random", "uuid", "ulid")
 
 
 def without_values(before: Schema, after: Schema) -> Iterator[str]:
-    """Why a change would be refused by every database with rows, in sentences."""
+    """Yield, in sentences, why any database with rows would refuse the change."""
     for name, table in after.tables.items():
         was = before.tables.get(name)
         if was is not None and not table.is_virtual:
@@ -49,9 +49,9 @@ def _refused(was: Table, table: Table) -> Iterator[str]:
 
 
 def takes_rows(table: Table, column: Column, text: str) -> bool:
-    """Whether a row that is there can get the new column, as far as that does not depend on other columns.
+    """Return whether existing rows can get the new column, as far as that does not depend on other columns.
 
-    `text` is its definition. Blocking, for a moment: SQLite is asked what the column's own CHECK says to its default.
+    `text` is its definition. Blocks briefly: asks SQLite whether the column's own CHECK accepts its default.
     """
     is_strict = "strict" in table.options
     if column.is_generated or column.primary or not (is_strict or "check" in text.lower()):
@@ -67,13 +67,13 @@ def takes_rows(table: Table, column: Column, text: str) -> bool:
                 connection.execute('INSERT INTO one ("\x02") VALUES (1)')
         except sqlite3.IntegrityError:
             return False
-        except sqlite3.Error:  # it speaks of other columns, or of what is not here
+        except sqlite3.Error:  # it refers to other columns, or to something missing here
             return True
     return True
 
 
 def zero(table: Table, column: Column) -> str:
-    """The empty value of its affinity."""
+    """Return the empty value of its affinity."""
     return {"text": "''", "blob": "x''"}.get(table.affinity_of(column), "0")
 
 
@@ -95,7 +95,7 @@ def _all_the_same(was: Table, table: Table, after: Schema) -> Iterator[str]:
 
 
 def fills_alike(column: Column, table: Table) -> bool:
-    """Whether a new column has the same value in all rows that there are, other than NULL."""
+    """Return whether a new column gets the same non-NULL value in all existing rows."""
     if column.is_generated or column.name == number_column(table):
         return False
     if column.default is None:
@@ -104,7 +104,7 @@ def fills_alike(column: Column, table: Table) -> bool:
 
 
 def _indexed(shape: tuple[str, ...], own: Set[str]) -> Iterator[tuple[str, ...]]:
-    """The columns on which an index depends; nothing if it is not over all rows."""
+    """Yield the columns that an index depends on; nothing if it is partial."""
     found, tail = items(shape)
     used = dict.fromkeys(unwrapped(word) for item in found for word in item.words)
     if not tail and (columns := tuple(word for word in used if word in own)):

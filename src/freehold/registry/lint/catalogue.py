@@ -1,4 +1,4 @@
-"""Every rule there is, with those about rows and releases. docs/lint.md has the same, and a test compares."""
+"""Every rule, including those about rows and releases. A test compares them with docs/lint.md."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def _lost(step: Step) -> Iterator[Problem]:
 
 
 def _place(step: Step, table: str) -> int:
-    """The statement at which the table's rows go, as far as can be told."""
+    """Return the statement at which the table probably loses its rows."""
     return step.number_of("drop", "table", table) or step.number_of("alter", "table", table) or step.number_of(table)
 
 
@@ -76,7 +76,7 @@ STALE_INDEX = Rule(
 ROW_RULES = (ROWS_LOST, RENUMBERED, STALE_INDEX)
 
 
-# Rules about how migrations follow each other to the apps: phases and waivers.
+# Rules about the order of releases: phases and waivers.
 
 
 def _front_matter(step: Step) -> Iterator[Problem]:
@@ -125,7 +125,7 @@ WAIVER = Rule(
 )
 
 
-# Found by the migration core: every applier refuses these, whatever lint is told. They cannot be waived.
+# Found by the migration core: every applier refuses these, so they cannot be waived.
 CORE_RULES = (
     Rule(
         code="FH001",

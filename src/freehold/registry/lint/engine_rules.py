@@ -1,4 +1,4 @@
-"""Rules about engines and clients: on which of them a statement runs alike, or can be read at all."""
+"""Rules about engines and clients: where a statement runs alike, or can be read at all."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -35,7 +35,7 @@ def _engine_specific(step: Step) -> Iterator[Problem]:
 
 
 def _rename_reasons(step: Step, one: Parsed, old: str) -> Iterator[str]:
-    """SQLite writes the new name into everything that uses the old one, and Turso's engine not everywhere."""
+    """SQLite updates everything that uses the old name; Turso's engine does not."""
     for view in step.walked.rewritten.get(one.number, ()):
         yield f"the view {view} gets the new name here, and keeps the old one on Turso's engine; drop it before"
     for index in step.before.indexes.values():

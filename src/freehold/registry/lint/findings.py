@@ -1,4 +1,4 @@
-"""What lint finds, what a rule is, and which rules a folder need not keep."""
+"""What lint reports, what a rule is, and which rules a folder is exempt from."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,28 +15,28 @@ Severity = Literal["error", "warning"]
 
 
 class Problem(Struct, frozen=True):
-    """What a rule says of one migration. `statement` is the number of a statement from 1; 0 is the whole file."""
+    """What a rule says about one migration. `statement` counts from 1; 0 is the whole file."""
 
     message: str
     statement: int = 0
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """One thing to look for. `why` explains it and `fix` says what to do instead; both are in docs/lint.md."""
+    """One thing to look for. `why` explains it and `fix` says what to do instead; both are also in docs/lint.md."""
 
     code: str
     slug: str
     why: str
     fix: str
     severity: Severity = "error"
-    # Not for versions that are known to be released: what they did is done, and they cannot be changed.
+    # Skips versions known to be released: they cannot be changed, and their effect has happened.
     only_new: bool = False
-    # None where something else finds it: the migration core, or reading the folder.
+    # None if something else reports it: the migration core, or reading the folder.
     check: Callable[[Step], Iterator[Problem]] | None = None
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One place that breaks a rule. `line` and `statement` count from 1; 0 is the file as a whole."""
+    """One place that breaks a rule. `line` and `statement` count from 1; 0 is the whole file."""
 
     code: str
     rule: str
@@ -53,26 +53,23 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 def is_failed(findings: Sequence[Finding], *, strict: bool) -> bool:
-    """Whether these findings stop a release: an error does, a warning only when `strict`."""
+    """Return whether these findings stop a release: errors do, warnings only when `strict`."""
     return any(strict or finding.severity == "error" for finding in findings)
 
 
-# Which rules a folder's migrations need not keep: lines in the files, and `registry.toml` for published ones.
-
-
 class Waivers(Struct, frozen=True):
-    """Waivers by version, and those for the whole folder."""
+    """Waivers by version (from the files and `registry.toml`), and those for the whole folder."""
 
     by_version: Mapping[int, tuple[Waiver, ...]]
     everywhere: tuple[Waiver, ...] = ()
 
     def is_waived(self, version: int, rule: str) -> bool:
-        """Whether this version need not keep the rule."""
+        """Return whether this version is exempt from the rule."""
         return any(one.rule == rule for one in (*self.by_version.get(version, ()), *self.everywhere))
 
 
 def waivers_of(folder: Path, migrations: Sequence[Migration]) -> Waivers:
-    """What files and `registry.toml` waive. Blocking. Raises `BadRegistry` when that is not as it must be."""
+    """Return the waivers of the files and of `registry.toml`. Blocking. Raises `BadRegistry` if that is invalid."""
     found = {one.version: release_of(one).waivers for one in migrations}
     everywhere = []
     for entry in read_config(folder).waiver:

@@ -1,8 +1,8 @@
-"""What to do about a refusal, by its cause: SQLite says what it does not take, and here stands why that may be."""
+"""Advice on a refusal, by its cause: SQLite says what it refuses, not what to do about it."""
 
 import re
 
-# The first that fits counts.
+# The first match counts.
 _REFUSALS = (
     (
         r"sqlite_(master|schema) may not be modified|unsafe use of virtual table",
@@ -107,7 +107,7 @@ _BY_CODE = {"FH118": _INDEXES, "FH001": _NAMES, "FH010": _REFUSALS, "FH020": _FI
 
 
 def fix_of(code: str, reason: str) -> str | None:
-    """What to do about this reason; None where the rule's own words are all there is to say."""
+    """Return the advice for this reason; None if the rule's own `fix` is all there is."""
     for pattern, fix in _BY_CODE.get(code, ()):
         if re.search(pattern, reason, re.IGNORECASE):
             return fix

@@ -1,4 +1,4 @@
-"""Lints a folder: reads it, replays it on a scratch database, and lets each rule look at each migration."""
+"""Lint a folder: read it, replay it on a scratch database, and apply each rule to each migration."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
@@ -31,7 +31,7 @@ _REFUSED, _WAIVER = "FH010", "FH113"
 
 
 class Linted(Struct, frozen=True):
-    """The migrations that could be read, and what was found. `schemas` are those after each, as far as they go."""
+    """The readable migrations and the findings. `schemas` holds the schema after each replayed version."""
 
     migrations: tuple[Migration, ...]
     findings: tuple[Finding, ...]
@@ -39,13 +39,13 @@ class Linted(Struct, frozen=True):
 
 
 async def lint_folder(folder: Path, base: SumFile | None = None) -> Linted:
-    """Every rule over every file. `base` are the sums of what was released before; later versions are one batch.
+    """Apply every rule to every file. `base` holds the sums of what was released; later versions are one batch.
 
-    Touches nothing but scratch databases. Takes a few milliseconds a migration, and some tens where rows are tried.
+    Uses scratch databases only. Takes a few milliseconds per migration, and some tens if it is tried on rows.
 
     Raises:
         BadRegistry: the folder, `registry.sum` or `registry.toml` cannot be read.
-        Unavailable: no scratch database can be had.
+        Unavailable: no scratch database can be opened.
     """
     found = await read_folder(folder)
     sums = await asyncio.to_thread(read_sum_file, folder)
@@ -80,12 +80,12 @@ def _sum_faults(sums: SumFile | None, base: SumFile | None, migrations: Sequence
 
 
 def _checked(step: Step, waivers: Waivers, used: set[str]) -> Iterator[Finding]:
-    """What the rules find. `used` gets the rules that were waived for the whole folder and found something."""
+    """Yield the findings. Adds to `used` the rules that a waiver for the whole folder suppressed."""
     one = step.migration
     own = waivers.by_version.get(one.version, ())
     waived = {waiver.rule for waiver in own} & WAIVABLE
     everywhere = {waiver.rule for waiver in waivers.everywhere} & WAIVABLE
-    # What is not looked at here may still be waived.
+    # A waiver of a rule that was skipped here is not reported as unused.
     found = {rule.code for rule in CHECKS if rule.only_new and step.is_released}
     for rule in CHECKS:
         assert rule.check is not None
@@ -102,7 +102,7 @@ def _checked(step: Step, waivers: Waivers, used: set[str]) -> Iterator[Finding]:
 
 
 def _of_no_use(waivers: Waivers, used: Set[str], *, is_partial: bool) -> Iterator[Finding]:
-    """Waivers for the whole folder that nothing needs; `is_partial` if some versions were not looked at."""
+    """Yield waivers for the whole folder that suppress nothing; `is_partial` if some versions were skipped."""
     unseen = {rule.code for rule in CHECKS if rule.only_new and is_partial}
     for waiver in waivers.everywhere:
         if waiver.rule not in used | unseen:
@@ -138,32 +138,31 @@ def _of_fault(fault: FileFault) -> Finding:
 
 
 def fingerprints(linted: Linted) -> Mapping[int, str]:
-    """The fingerprint of the schema at each version that could be replayed."""
+    """Return the schema fingerprint of each version that could be replayed."""
     return {one.version: schema.fingerprint for one, schema in zip(linted.migrations, linted.schemas, strict=False)}
 
 
 def require_replayed(linted: Linted) -> None:
-    """Return if every version could be replayed. Raises `BadRegistry` with what stands against it."""
+    """Check that every version could be replayed. Raises `BadRegistry` with the errors."""
     if len(linted.schemas) < len(linted.migrations) or not linted.migrations:
         errors = [str(finding) for finding in linted.findings if finding.severity == "error"]
         raise BadRegistry(errors or ["there are no migrations in this folder"])
 
 
-# Replays migrations on a scratch database, and each that might lose rows once more on generated ones.
-
-
 class Replayed(Struct, frozen=True):
-    """A step for each migration, up to the first that SQLite refuses, and why it does."""
+    """A step for each migration up to the first that SQLite refuses, and the refusal."""
 
     steps: tuple[Step, ...]
     refused: MigrationFailed | None
 
 
 async def replay(migrations: Sequence[Migration], released: int | None = None) -> Replayed:
-    """What each migration makes of the schema, and of rows. Those up to version `released` are everywhere already.
+    """Replay migrations on a scratch database, and try those that may lose rows on generated ones as well.
+
+    Versions up to `released` count as already applied everywhere.
 
     Raises:
-        Unavailable: no scratch database can be had.
+        Unavailable: no scratch database can be opened.
     """
     batch = frozenset(one.version for one in migrations if released is not None and one.version > released)
     steps: list[Step] = []
@@ -181,7 +180,7 @@ async def replay(migrations: Sequence[Migration], released: int | None = None) -
             except Unavailable as error:
                 if "interrupted" not in str(error):
                     raise
-                # The scratch database has nobody else who could be the cause.
+                # Nobody else uses the scratch database, so the migration itself is the cause.
                 reason = "interrupted: on an empty database it runs for longer than there is time"
                 refused = MigrationFailed(migration=one, reason=reason)
                 break

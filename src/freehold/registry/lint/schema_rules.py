@@ -1,4 +1,4 @@
-"""Rules about what a migration makes of the schema, found by comparing the schema before and after it."""
+"""Rules about schema changes, found by comparing the schema before and after a migration."""
 
 from collections.abc import Iterator, Set
 
@@ -111,7 +111,7 @@ def _tightened(step: Step) -> Iterator[Problem]:
         if before is None:
             continue
         known = _written_before(before, table)
-        # A check of new columns alone refuses nothing that an older app writes.
+        # A check on new columns alone refuses nothing that older apps write.
         checks = [
             check
             for check in table.checks
@@ -119,7 +119,7 @@ def _tightened(step: Step) -> Iterator[Problem]:
         ]
         uniques = [key for key in table.keys if _is_stricter_key(key, before, table, known)]
         keys = [key for key in table.foreign_keys if _is_stricter_reference(key, before) and known & {*key.columns}]
-        # Without a default it is a required column; one that is filled still refuses a NULL that an app writes.
+        # Without a default it is a required column (FH103); with one, it still refuses a NULL that an app writes.
         filled = [column for column in table.columns if column.not_null and _is_filled_now(before, column, known)]
         stricter = ["strict"] if "strict" in table.options and "strict" not in before.options else []
         for what, found in (
@@ -136,7 +136,7 @@ def _tightened(step: Step) -> Iterator[Problem]:
 
 
 def _written_before(before: Table, table: Table) -> Set[str]:
-    """The columns that there were, and those that are computed from these: older apps fill both."""
+    """Return the columns that existed and those computed from them: older apps fill both."""
     found = {column.name for column in before.columns}
     texts = {} if table.is_virtual else table_text(table.sql).columns
     count = -1
@@ -147,15 +147,15 @@ def _written_before(before: Table, table: Table) -> Set[str]:
 
 
 def _is_stricter_key(key: Key, before: Table, table: Table, written: Set[str]) -> bool:
-    """Whether a PRIMARY KEY or UNIQUE refuses rows that were taken before."""
-    if not key.parts:  # the number of the row
+    """Return whether a PRIMARY KEY or UNIQUE refuses rows that were accepted before."""
+    if not key.parts:  # it is the rowid
         return before.column(table.number) is not None and before.number != table.number
     collations = {part.column: part.collation for part in key.parts}
     if not written & collations.keys():
         return False
     for other in before.keys:
         known = {part.column: part.collation for part in other.parts} or {before.number: "binary"}
-        # Fewer columns were unique by themselves already. Every other collation takes more texts for the same.
+        # Unique if fewer columns already were. Any collation but BINARY treats more texts as equal.
         if known.keys() <= collations.keys() and all(
             collations[name] in (collation, "binary") for name, collation in known.items()
         ):
@@ -164,7 +164,7 @@ def _is_stricter_key(key: Key, before: Table, table: Table, written: Set[str]) -
 
 
 def _is_stricter_reference(key: ForeignKey, before: Table) -> bool:
-    """Whether a foreign key is new, or no longer waits until all is written."""
+    """Return whether a foreign key is new, or no longer deferred."""
     return not any(
         (other.columns, other.parent) == (key.columns, key.parent)
         and (other.parent_columns == key.parent_columns or not (other.parent_columns and key.parent_columns))
@@ -174,7 +174,7 @@ def _is_stricter_reference(key: ForeignKey, before: Table) -> bool:
 
 
 def _is_filled_now(before: Table, column: Column, known: Set[str]) -> bool:
-    """Whether a NULL was taken that now is not, though an app may leave the column out."""
+    """Return whether a NULL that was accepted is now refused, although an app may omit the column."""
     was = before.column(column.name)
     if column.is_generated:
         return column.name in known and (was is None or not was.not_null)

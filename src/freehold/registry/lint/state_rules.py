@@ -1,4 +1,4 @@
-"""Rules about what stands in the schema, told at the version that brings it, if it is still there at the newest."""
+"""Rules about the schema, reported at the version that introduces a fault if the newest version still has it."""
 
 from collections.abc import Iterator, Set
 
@@ -12,7 +12,7 @@ from freehold.sql.tokens import Kind
 
 
 def _lasting(here: Set[str], before: Set[str], head: Set[str]) -> list[str]:
-    """What came here and stayed. A later version may mend it, also where a published file cannot be changed."""
+    """Return what is new here and still there at the newest version; a later version may fix a fault."""
     return sorted((here - before) & head)
 
 
@@ -124,7 +124,7 @@ def _left_to_chance(step: Step, trigger: Other) -> str | None:
 
 
 def _body(sql: str) -> list[Statement]:
-    """The statements between BEGIN and END."""
+    """Return the statements between BEGIN and END."""
     found = list(tokens(sql))
     begins = [end for kind, start, end in found if kind is Kind.WORD and sql[start:end].upper() == "BEGIN"]
     ends = [start for kind, start, end in found if kind is Kind.WORD and sql[start:end].upper() == "END"]
@@ -148,7 +148,7 @@ CLOCK_IN_TRIGGER = Rule(
 
 
 def _checks(step: Step) -> Iterator[Problem]:
-    # With the first one a browser can no longer open the database; those after it change nothing.
+    # The first CHECK already stops browsers from opening the database; further ones change nothing.
     names = _lasting(_checked(step.after), _checked(step.before), _checked(step.head))
     if names and not _checked(step.before):
         name = names[0]

@@ -25,12 +25,12 @@ def _is_copy(one: Parsed) -> bool:
 
 
 def depends_on_chance(sql: str) -> bool:
-    """Whether what it says is otherwise at another time, or by chance."""
+    """Return whether its result depends on the time or on chance."""
     return freeze([Migration(version=1, name="a", sql=sql)], ONE) is not None
 
 
 def chance_by_default(step: Step, one: Parsed) -> str | None:
-    """The column that an INSERT leaves to a default of that kind, if there is one."""
+    """Return the column that an INSERT leaves to such a default, if there is one."""
     tree = one.tree
     if not isinstance(tree, exp.Insert):
         return None
@@ -60,7 +60,7 @@ def _unbounded(step: Step) -> Iterator[Problem]:
         if not isinstance(one.tree, exp.Update | exp.Delete) or one.written not in step.before.tables:
             continue
         where = one.tree.args.get("where")
-        # `WHERE 1 = 1` picks nothing out either.
+        # `WHERE 1 = 1` excludes nothing either.
         is_always_true = where is not None and (where.find(exp.Column, exp.Query) is None or _holds_anyway(where.this))
         if (where is None or is_always_true) and one.tree.args.get("limit") is None:
             what = "changes" if isinstance(one.tree, exp.Update) else "deletes"
@@ -68,7 +68,7 @@ def _unbounded(step: Step) -> Iterator[Problem]:
 
 
 def _holds_anyway(condition: exp.Expr) -> bool:
-    """Whether it names a column and picks nothing out all the same: `n = n`, `n = 5 OR 1`."""
+    """Return whether it excludes nothing although it names a column: `n = n`, `n = 5 OR 1`."""
     condition = condition.unnest()
     if isinstance(condition, exp.Or):
         return _holds_anyway(condition.left) or _holds_anyway(condition.right)
@@ -106,12 +106,12 @@ def _not_repeatable(step: Step) -> Iterator[Problem]:
 
 
 def _is_command(one: Parsed) -> bool:
-    """Whether it tells a full-text table to do something, such as to make itself again, and inserts no row."""
+    """Return whether it is a command to a full-text table, such as `rebuild`, and inserts no row."""
     return one.words[2:3] == one.words[4:5] and one.words[3:4] == ("(",)
 
 
 def _builds_on(change: exp.EQ) -> bool:
-    """`n = n + 1` does, `tags = coalesce(tags, '')` and `kind = lower(kind)` come out the same a second time."""
+    """`n = n + 1` does; `tags = coalesce(tags, '')` and `kind = lower(kind)` give the same result when run twice."""
     name = folded(change.this.name)
     return any(
         folded(column.name) == name

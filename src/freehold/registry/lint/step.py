@@ -1,4 +1,4 @@
-"""One migration as the rules see it: its statements, the schema before and after, and what was seen as it ran."""
+"""One migration as the rules see it: its statements, the schema before and after, and what happened as it ran."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from freehold.migrate.table_text import lexed
 from freehold.migrate.types import Migration
 from freehold.registry.release import Release, release_of
 
-# It warns of every trigger, which it leaves as it is; so do the rules, for a trigger runs later.
+# It warns about every trigger that it does not parse. The rules skip triggers too, because they run later.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 _OF_DATA = {"insert", "update", "delete", "replace", "with"}
 
 
 class Loss(Struct, frozen=True):
-    """What becomes of one table, named in lower case, in words. `is_replaced`: by another table of that name."""
+    """What happens to one table (lower case), in words. `is_replaced`: another table took its name."""
 
     table: str
     reason: str
@@ -32,10 +32,10 @@ class Loss(Struct, frozen=True):
 
 
 class Observed(Struct, frozen=True):
-    """What was seen as a migration ran on rows: losses of rows and values, and stale full-text tables.
+    """What happened when a migration ran on rows: lost rows and values, and stale full-text tables.
 
-    `renumbered` are tables whose row numbers something knows. `changes` are values that were turned into others, or
-    rows that a DELETE took, as the migration says itself.
+    `renumbered` lists tables whose rowids something uses. `changes` are updates and deletions that the migration
+    states.
     """
 
     losses: tuple[Loss, ...] = ()
@@ -45,15 +45,17 @@ class Observed(Struct, frozen=True):
 
 
 class Keys(Struct, frozen=True):
-    """Foreign keys by their table in lower case: those that cannot be kept, and those without an index."""
+    """Foreign keys by their table (lower case): those that cannot work, and those without an index."""
 
     broken: Mapping[tuple[str, ForeignKey], str] = {}
     unindexed: frozenset[tuple[str, ForeignKey]] = frozenset()
 
 
 class Walked(Struct, frozen=True):
-    """What the engine said, by the number of a statement: strings in double quotes, what it did not make, and views
-    that it rewrote."""
+    """The engine's answers by statement number.
+
+    These are double-quoted strings, objects that IF NOT EXISTS did not create, and views that it rewrote.
+    """
 
     strings: Mapping[int, tuple[str, ...]] = {}
     unmade: Mapping[int, str] = {}
@@ -62,7 +64,7 @@ class Walked(Struct, frozen=True):
 
 
 class Parsed(Struct, frozen=True, dict=True):
-    """One statement. `words` are its canonical words; `tree` is None where the parser does not know it."""
+    """One statement. `words` are its canonical words; `tree` is None if the parser does not support it."""
 
     number: int
     piece: Statement
@@ -73,7 +75,7 @@ class Parsed(Struct, frozen=True, dict=True):
 
     @property
     def is_data(self) -> bool:
-        """Whether it changes rows, and no definition."""
+        """Whether it changes rows, not definitions."""
         return self.words[0] in _OF_DATA
 
     @cached_property
@@ -86,7 +88,7 @@ class Parsed(Struct, frozen=True, dict=True):
 
     @property
     def written(self) -> str:
-        """The table whose rows an INSERT, UPDATE or DELETE changes, in lower case; else empty."""
+        """The table (lower case) whose rows an INSERT, UPDATE or DELETE changes; else empty."""
         tree = self.tree
         if not isinstance(tree, exp.Insert | exp.Update | exp.Delete):
             return ""
@@ -95,7 +97,7 @@ class Parsed(Struct, frozen=True, dict=True):
 
     @property
     def renamed(self) -> tuple[str, str]:
-        """Old and new name of a table that is renamed, in lower case; else empty."""
+        """Old and new name (lower case) of a renamed table; else empty."""
         words = self.words
         if words[:2] != ("alter", "table") or words[-3:-1] != ("rename", "to"):
             return "", ""
@@ -103,7 +105,7 @@ class Parsed(Struct, frozen=True, dict=True):
 
     @property
     def renamed_column(self) -> tuple[str, str, str]:
-        """Table, old and new name of a column that is renamed, in lower case; else empty."""
+        """Table, old and new name (lower case) of a renamed column; else empty."""
         table, action = self._altered
         if action[:1] != ("rename",) or self.renamed[0]:
             return "", "", ""
@@ -111,7 +113,7 @@ class Parsed(Struct, frozen=True, dict=True):
 
     @property
     def added_column(self) -> tuple[str, str]:
-        """Table and name of a column that is added, in lower case; else empty."""
+        """Table and name (lower case) of an added column; else empty."""
         table, action = self._altered
         if action[:1] != ("add",):
             return "", ""
@@ -119,7 +121,7 @@ class Parsed(Struct, frozen=True, dict=True):
 
     @property
     def column_text(self) -> str:
-        """The definition of a column that is added, as it was written."""
+        """The definition of an added column, as it was written."""
         found = list(lexed(self.piece.sql))
         at = 5 if len(found) > 3 and found[3].word == "." else 3
         at += 2 if found[at + 1].word == "column" and len(self._altered[1]) > 2 else 1
@@ -127,7 +129,7 @@ class Parsed(Struct, frozen=True, dict=True):
 
     @property
     def _altered(self) -> tuple[str, tuple[str, ...]]:
-        """The table of an ALTER TABLE, and what follows its name; else empty."""
+        """The table of an ALTER TABLE, and the words after its name; else empty."""
         words = self.words
         if words[:2] != ("alter", "table"):
             return "", ()
@@ -136,10 +138,9 @@ class Parsed(Struct, frozen=True, dict=True):
 
 
 class Step(Struct, frozen=True, dict=True):
-    """A migration between two schemas. `batch` are the versions that are released together with it.
+    """A migration between two schemas. `batch` holds the versions that are released together with it.
 
-    `head` is the schema at the newest version. `observed` is what it does to rows, `walked` what the engine says of
-    its statements.
+    `head` is the schema at the newest version. `observed` is what it does to rows, `walked` the engine's answers.
     """
 
     migration: Migration
@@ -163,7 +164,7 @@ class Step(Struct, frozen=True, dict=True):
         return release_of(self.migration)
 
     def number_of(self, *words: str) -> int:
-        """The first statement in whose words these stand, in this order; 0 if there is none."""
+        """Return the first statement that contains these words in this order; 0 if there is none."""
         for one in self.statements:
             rest = iter(unwrapped(word) for word in one.words)
             if all(word in rest for word in words):

@@ -1,6 +1,6 @@
-"""Goes through migrations statement by statement on a database of its own, and notes what the engine says of each.
+"""Run migrations statement by statement on a separate database, and record what SQLite says about each.
 
-What a name in quotes means, whether a foreign key can be checked at all, and with which index: SQLite is asked.
+SQLite decides what a quoted name means, whether a foreign key can be checked at all, and with which index.
 """
 
 import sqlite3
@@ -22,7 +22,7 @@ _KINDS = ("table", "view", "trigger", "index")
 
 
 class Walk:
-    """One database, brought from version to version. Blocking; close it in the end."""
+    """One database that is migrated version by version. Blocking; close it in the end."""
 
     def __init__(self) -> None:
         self._connection = connect(_SECONDS)
@@ -30,11 +30,10 @@ class Walk:
         self._is_lost = False
 
     def close(self) -> None:
-        """Give the memory back."""
         self._connection.close()
 
     def go(self, statements: Sequence[Parsed], after: Schema) -> Walked:
-        """What is to be said of the statements of the next version, which leads to `after`."""
+        """Run the statements of the next version, which leads to `after`, and return what SQLite says about them."""
         strings: dict[int, tuple[str, ...]] = {}
         unmade: dict[int, str] = {}
         rewritten: dict[int, tuple[str, ...]] = {}
@@ -49,7 +48,7 @@ class Walk:
                 now = self._views() if before else {}
                 if changed := [name for name, sql in now.items() if before.get(name, sql) != sql]:
                     rewritten[one.number] = tuple(changed)
-            except sqlite3.Error:  # it ran where it counts; here nothing more can be told
+            except sqlite3.Error:  # it runs where it counts; this database just cannot follow it
                 self._is_lost = True
                 break
         return Walked(strings, unmade, rewritten, Keys() if self._is_lost else self._keys(after))
@@ -57,7 +56,7 @@ class Walk:
     # -- strings in double quotes --
 
     def _strings(self, one: Parsed) -> Iterator[str]:
-        """Names in double quotes that name nothing, and are therefore taken for strings."""
+        """Yield double-quoted names that match nothing, so that SQLite takes them for strings."""
         sql = one.piece.sql
         places = [
             (start, end)
@@ -71,7 +70,7 @@ class Walk:
                 yield sql[place[0] : place[1]]
 
     def _is_known(self, one: Parsed, sql: str) -> bool:
-        """Whether every name in it is the name of something."""
+        """Return whether every name in it exists."""
         words = one.words
         with self._undone():
             try:
@@ -90,7 +89,7 @@ class Walk:
         return True
 
     def _fire(self, trigger: str) -> None:
-        """Have the engine read the trigger, as it does for a statement that fires it."""
+        """Make SQLite compile the trigger, as it does for a statement that fires it."""
         [(table,)] = self._connection.execute(
             "SELECT tbl_name FROM sqlite_schema WHERE type = 'trigger' AND lower(name) = ?", (trigger,)
         ).fetchall()
@@ -117,7 +116,7 @@ class Walk:
     # -- IF NOT EXISTS --
 
     def _in_the_way(self, one: Parsed) -> str:
-        """What is there under the name, where it is other than what IF NOT EXISTS would have made."""
+        """Return what has the name already, if it differs from what IF NOT EXISTS would have created."""
         words = one.words
         at = next((at for at in range(len(words) - 2) if words[at : at + 3] == ("if", "not", "exists")), 0)
         if words[:1] != ("create",) or not 0 < at < 4:
@@ -165,7 +164,7 @@ class Walk:
         return ""
 
     def _is_scanned(self, table: Table, key: ForeignKey) -> bool:
-        """Whether finding the rows that refer to one row reads the whole table."""
+        """Return whether finding the rows that refer to one row reads the whole table."""
         which = " AND ".join(f"{quoted(name)} = 1" for name in key.columns)
         sql = f"EXPLAIN QUERY PLAN SELECT 1 FROM {quoted(table.name)} WHERE {which}"
         with suppress(sqlite3.Error):
@@ -174,12 +173,12 @@ class Walk:
 
 
 def _bare(key: ForeignKey) -> ForeignKey:
-    """The same key, whether it names the columns of its parent or means the primary key."""
+    """Return the same key whether or not it names the columns of its parent."""
     return msgspec.structs.replace(key, parent_columns=())
 
 
 def _fault(key: ForeignKey, schema: Schema) -> str:
-    """What is missing for a foreign key; whether what it refers to is one of a kind, the engine says."""
+    """Return what a foreign key lacks; whether the columns it refers to are unique is left to SQLite."""
     parent = schema.tables.get(key.parent)
     if parent is None:
         return f"`{key.parent}` is a view" if key.parent in schema.views else f"there is no table `{key.parent}`"
@@ -196,7 +195,7 @@ def _fault(key: ForeignKey, schema: Schema) -> str:
 
 
 def _bracketed(sql: str, places: Sequence[tuple[int, int]]) -> str:
-    """The statement with names in brackets there, which are never taken for strings."""
+    """Return the statement with these names in brackets, which SQLite never takes for strings."""
     made, at = [], 0
     for start, end in places:
         made += [sql[at:start], f"[{sql[start + 1 : end - 1].replace(chr(34) * 2, chr(34))}]"]
@@ -205,12 +204,12 @@ def _bracketed(sql: str, places: Sequence[tuple[int, int]]) -> str:
 
 
 def _behind_kind(words: Sequence[str]) -> int:
-    """What comes after the kind of thing that a CREATE statement makes."""
+    """Return the position after the kind of object in a CREATE statement."""
     return next((at + 1 for at, word in enumerate(words[:4]) if word in _KINDS), 0)
 
 
 def _made(words: Sequence[str]) -> str:
-    """The name that a CREATE statement gives, in lower case."""
+    """Return the name that a CREATE statement creates, in lower case."""
     at = _behind_kind(words)
     if tuple(words[at : at + 3]) == ("if", "not", "exists"):
         at += 3
@@ -220,7 +219,7 @@ def _made(words: Sequence[str]) -> str:
 
 
 def _shape(words: Sequence[str]) -> object:
-    """What it makes, whatever the order of columns, and without a schema's name or its own."""
+    """Return what it creates, regardless of column order, and without schema and object name."""
     at = _behind_kind(words)
     rest = tuple(words[at + (3 if words[at + 1 : at + 2] == (".",) else 1) :])
     if words[:2] == ("create", "table") and rest[:1] == ("(",):

@@ -1,4 +1,4 @@
-"""Rows before and after, compared as values: what is the same, and what a column may be tried with instead."""
+"""Compare rows before and after by value, and vary the values of a column."""
 
 import sqlite3
 from collections import Counter
@@ -12,7 +12,7 @@ from freehold.registry.lint.rows.tried import Key, Row
 
 
 def as_stored(rows: Mapping[Key, Row], columns: Sequence[str], was: Table, now: Table) -> dict[Key, Row]:
-    """The rows as the new columns would store their values."""
+    """Return the rows with their values converted as the new columns would store them."""
     found = {key: dict(row) for key, row in rows.items()}
     for name in columns:
         old, new = was.column(name), now.column(name)
@@ -38,7 +38,7 @@ def as_stored(rows: Mapping[Key, Row], columns: Sequence[str], was: Table, now: 
 def blurred(
     rows: Mapping[Key, Row], ending: Mapping[Key, Row], columns: Sequence[str], was: Table, now: Table
 ) -> Iterator[str]:
-    """Values that a new type of their column changed for good, as it makes the number 7 of the text 007."""
+    """Yield how a column's new type irreversibly changed values, e.g. text 007 to number 7."""
     new = as_stored(rows, columns, was, now)
     old = as_stored(new, columns, now, was)
     for column in columns:
@@ -56,7 +56,7 @@ def blurred(
 
 
 def unmatched(expected: Mapping[Key, Row], ending: Mapping[Key, Row], columns: Sequence[str]) -> list[Key]:
-    """Rows that are nowhere in the result; NULL may have become anything."""
+    """Return the rows that are missing from the result; a NULL matches any value."""
     left = Counter(tuple(row.get(column) for column in columns) for row in ending.values())
     found = []
     wanted = {key: tuple(row.get(column) for column in columns) for key, row in expected.items()}
@@ -70,7 +70,7 @@ def unmatched(expected: Mapping[Key, Row], ending: Mapping[Key, Row], columns: S
 
 
 def _is_as_exact(value: SqlValue, again: SqlValue) -> bool:
-    """Whether both are the same; a number that became the same text and stays one has lost nothing either."""
+    """Return whether nothing was lost: both are equal, or a number is now the same number as text."""
     return value == again or (isinstance(value, int | float) and str(value) == again)
 
 
@@ -87,7 +87,7 @@ def values(rows: Mapping[Key, Row], column: str) -> Counter[SqlValue]:
 
 
 def variants(rows: Sequence[Made], column: str) -> Iterator[list[Made]]:
-    """The rows with other values in the column: new ones, then the same for all, then those of the next row."""
+    """Yield the rows with other values in the column: new ones, then one for all, then each row's next one."""
     known = [row.values.get(column) for row in rows]
     for made_up in (lambda at: f"other {at}", lambda at: 900_000 + at, lambda at: f"[{at}]"):
         yield [changed(row, column, made_up(at)) for at, row in enumerate(rows)]

@@ -1,4 +1,4 @@
-"""Which migrations are worth a trial on rows: what their statements say, and which tables they concern."""
+"""Decide which migrations to try on rows, from their statements and the tables that these affect."""
 
 from collections.abc import Mapping, Sequence, Set
 
@@ -14,12 +14,12 @@ _OF_DATA = (("insert",), ("update",), ("delete",), ("replace",), ("with",))
 
 
 def may_lose_rows(migration: Migration, before: Schema) -> bool:
-    """Whether it is worth a trial: there are tables before it, and it does more than add."""
+    """Return whether it should be tried: tables exist before it, and it does more than add."""
     if not before.tables:
         return False
     has_search = bool(search_tables(before))
     statements = [canonical(sql) for sql in migration.statements]
-    # A trigger that is new deletes rows for the first time if a statement fires it.
+    # A new trigger deletes nothing until a statement fires it.
     fires = any(words[:2] == ("create", "trigger") for words in statements) and any(
         words[:1] in _OF_DATA for words in statements
     )
@@ -38,11 +38,11 @@ def _takes(words: Sequence[str], *, has_search: bool) -> bool:
 
 
 def concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:
-    """The tables that the statements name, with what views, triggers and foreign keys tie to them."""
+    """Return the tables that the statements name, and those linked to them by views, triggers and foreign keys."""
     texts = {name: other.shape for others in (schema.views, schema.triggers) for name, other in others.items()}
     owners = {name: trigger.table for name, trigger in schema.triggers.items()}
     contents = {name: search.content for name, search in search_tables(schema).items()}
-    # A full-text table names the table of its rows in a string.
+    # A full-text table names its content table in a string.
     found = {named(word) for one in statements for word in one.words}
     count = -1
     while count != len(found):
@@ -55,21 +55,19 @@ def concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:
             content = contents.get(name)
             if name in found or parents & found or content in found:
                 found |= {name, *parents, content or name}
-    # What only shows another table's words has no rows of its own.
+    # A table that only shows another table's words has no rows of its own.
     shown = {name for name, table in schema.tables.items() if table.keeps is Keeps.SHOWS}
     return (found & schema.tables.keys()) - shown
 
-
-# What a statement that changes rows says of them: in which table, which columns, and where rows may go.
 
 _VERBS = ("insert", "replace", "update", "delete")
 _TAKING = {"delete", "replace"}
 
 
 class Said(Struct, frozen=True):
-    """`verb` is what it does to `table`, in lower case. `columns` are those that an INSERT names, None for all.
+    """What a statement does to which `table` (lower case). `columns` are those that an INSERT names, None for all.
 
-    `replaces`: rows that stand in the way are deleted, with all that hangs on them.
+    `replaces`: it deletes conflicting rows, and everything that depends on them.
     """
 
     verb: str
@@ -79,7 +77,7 @@ class Said(Struct, frozen=True):
 
 
 def said(words: Sequence[str]) -> Said:
-    """What the canonical words of a statement say; also behind WITH."""
+    """Parse the canonical words of a statement, which may start with WITH."""
     depth = 0
     for at, word in enumerate(words):
         depth += (word == "(") - (word == ")")
@@ -101,11 +99,11 @@ def _said(verb: str, rest: Sequence[str]) -> Said:
 
 
 def may_shrink(one: Said, owner: str | None, schema: Schema) -> Set[str]:
-    """The tables from which rows may go by such a statement about `owner`: what a DELETE says, and what was usual.
+    """Return the tables that may lose rows by such a statement on `owner`, through DELETE or existing triggers.
 
-    A trigger or a cascade that was there before deletes for every app as well; one that is new does for nobody.
+    An existing trigger or cascade also deletes rows for every app, so it counts as intended; a new one does not.
     """
-    if one.verb == "delete" and owner is None:  # a view, or a table that the migration made
+    if one.verb == "delete" and owner is None:  # a view, or a table that the migration created
         return schema.tables.keys()
     gone = {owner} if one.verb == "delete" and owner else set()
     reached = {owner} if owner else set()
@@ -123,11 +121,8 @@ def may_shrink(one: Said, owner: str | None, schema: Schema) -> Set[str]:
     return gone
 
 
-# Full-text tables (FTS5) as a trial needs them: whose rows they index, and how these are known.
-
-
 class SearchTable(Struct, frozen=True):
-    """One FTS5 table. `content` is where its rows are, in lower case: None in itself, empty nowhere."""
+    """One FTS5 table. `content` names the table (lower case) of its rows: None if itself, empty if it stores none."""
 
     name: str
     content: str | None
@@ -135,7 +130,7 @@ class SearchTable(Struct, frozen=True):
 
 
 def search_tables(schema: Schema) -> Mapping[str, SearchTable]:
-    """The FTS5 tables by name in lower case."""
+    """Return the FTS5 tables by name (lower case)."""
     found = {}
     for name, table in schema.tables.items():
         virtual = table.virtual
@@ -146,6 +141,6 @@ def search_tables(schema: Schema) -> Mapping[str, SearchTable]:
 
 
 def counts_rows(table: SearchTable, schema: Schema) -> bool:
-    """Whether it refers to the rows of another table by a number that is none of that table's columns."""
+    """Return whether it refers to another table's rows by a rowid that is not a column there."""
     owner = schema.tables.get(table.content or "")
     return owner is not None and table.content_rowid in owner.rowids

@@ -1,8 +1,7 @@
-"""Which rows and values of a table a migration loses, found by running it on generated rows.
+"""Find the rows and values that a migration loses, by running it on generated rows.
 
-A table that comes out as it was has lost nothing. Where it does not, a row or value is lost if the result is the same
-without it: an expression that turns a value into another one is the author's business, a value that changes nothing
-is gone.
+A table that comes out unchanged has lost nothing. Otherwise a row or value is lost if the result would be the same
+without it. An expression that converts a value is intended.
 """
 
 import sqlite3
@@ -24,22 +23,22 @@ from freehold.registry.lint.rows.tried import Key, Left, Part, Refused, contents
 from freehold.registry.lint.step import Loss, Observed
 
 _T = TypeVar("_T")
-_MOST_PROBES = 400  # runs for one migration
+_MOST_PROBES = 400  # runs per migration
 
 
 def observe(start: Start, parts: Sequence[Part], before: Schema, after: Schema) -> Observed:
-    """Try migrations on rows. Blocking, some ten milliseconds; nothing is found where they do not run on any."""
+    """Try migrations on generated rows. Blocks for some ten milliseconds; finds nothing if they run on none."""
     statements = [one for part in parts for one in part.statements]
     texts = [one.piece.sql for one in statements]
     try:
         rows = sample(start, before, texts, concerned(statements, before))
         return _Watch(rows, parts, before, after).look()
-    except sqlite3.Error:  # the start cannot be made here, so nothing can be seen
+    except sqlite3.Error:  # the start cannot be created here, so nothing can be observed
         return Observed()
 
 
 def observe_stored(start: Start, parts: Sequence[Part], before: Schema, after: Schema) -> Observed:
-    """The same with the rows that the start has."""
+    """Try migrations on the rows of the start."""
     try:
         return _Watch(stored(start, before), parts, before, after, is_stored=True).look()
     except sqlite3.Error:
@@ -60,7 +59,7 @@ class _Watch:
         self._probes = 0
 
     def look(self) -> Observed:
-        """What is lost."""
+        """Run the migration and return what it does."""
         left = self._settled()
         if left is None:
             return Observed()
@@ -88,7 +87,7 @@ class _Watch:
         return Observed(tuple(losses), tuple(renumbered), unfit, tuple(changes))
 
     def _follows(self, name: str) -> bool:
-        """Whether its rows are another table's, and are looked at there: a full-text table, or one of its words."""
+        """Return whether its rows belong to another table and are checked there."""
         table = self._after.tables[name]
         if table.keeps is Keeps.SHOWS and self._before.tables[name].keeps is Keeps.SHOWS:
             return True
@@ -98,7 +97,7 @@ class _Watch:
     # -- running it --
 
     def _settled(self) -> Left | None:
-        """The run on all rows; else on those that the migration takes, each tried beside the others."""
+        """Return the result of a run on all rows, or else on those that the migration accepts, tried one by one."""
         try:
             return self._tried(self._made)
         except Refused:
@@ -136,7 +135,7 @@ class _Watch:
         return self._after_run(made, lambda _connection: True) is not None
 
     def _after_run(self, made: Sequence[Made], read: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """What there is to read after a run on these rows; None if it does not run."""
+        """Return what `read` finds after a run on these rows; None if it does not run."""
         if self._probes > _MOST_PROBES:
             return None
         self._probes += 1
@@ -192,7 +191,7 @@ class _Watch:
         return blurred(left.expected[name], left.rows[name], columns, was, now)
 
     def _changes(self, name: str, left: Left) -> Iterator[str]:
-        """What became of rows by the migration's own words, of those that still have their number or key."""
+        """Yield what the migration states it does to rows, for those that keep their rowid or key."""
         was, now = self._before.tables[name], self._after.tables[name]
         columns = [one for one in data_columns(was) if now.column(one)]
         start = as_stored(left.before[name], columns, was, now)
@@ -208,12 +207,12 @@ class _Watch:
                 yield f"{len(other)} of {len(start)} values of {now.name}.{column} change, {shortened(example)}"
 
     def _is_without_trace(self, row: Made, table: Table) -> bool:
-        """Whether the table comes out the same if this row was never there."""
+        """Return whether the table comes out the same without this row."""
         whole = self._ending(self._made, table)
         return whole is not None and whole == self._ending(without(self._made, row), table)
 
     def _is_value_without_trace(self, name: str, column: str, made: Mapping[Key, Made], left: Left) -> bool:
-        """Whether the column comes out the same whatever stood in it before."""
+        """Return whether the column comes out the same whatever values it had before."""
         table = self._after.tables[name]
         known = values(left.rows[name], column)
         rows = [made[key] for key in left.expected[name] if key in made]
@@ -235,7 +234,7 @@ class _Watch:
 
         return self._after_run(made, read)
 
-    # -- row numbers and full-text tables --
+    # -- rowids and full-text tables --
 
     def _is_renumbered(self, name: str, left: Left) -> bool:
         was, now = self._before.tables[name], self._after.tables[name]
@@ -244,7 +243,7 @@ class _Watch:
         return not left.expected[name].keys() <= left.rows[name].keys()
 
     def _user_of_numbers(self, name: str, stale: Set[str]) -> tuple[str, str] | None:
-        """What knows the rows of a table by their number, and the full-text table that is led astray, if one is."""
+        """Return what uses the rowids of a table, and the full-text table that this makes wrong, if any."""
         for schema in (self._before, self._after):
             table = schema.tables[name]
             for search in search_tables(schema).values():
@@ -260,12 +259,12 @@ class _Watch:
 
     @staticmethod
     def _is_sync(other: Other, schema: Schema) -> bool:
-        """Whether it keeps a full-text table in step, which is looked at by itself."""
+        """Return whether it keeps a full-text table in sync, which is checked separately."""
         words = {unwrapped(word) for word in other.shape}
         return any(search.content == other.table and name in words for name, search in search_tables(schema).items())
 
     def _stale(self) -> Iterator[str]:
-        """Full-text tables that found what was there, and no longer do."""
+        """Yield the full-text tables that matched their content before and no longer do."""
         before, after = search_tables(self._before), search_tables(self._after)
         if not after:
             return
@@ -286,7 +285,7 @@ class _Watch:
             connection.close()
 
     def _unreadable(self) -> Iterator[str]:
-        """Full-text tables that could be read before, and now miss what their rows are in."""
+        """Yield the full-text tables that were readable before and now lack their content."""
         before, after = search_tables(self._before), search_tables(self._after)
         names = [one.name for name, one in after.items() if one.content and name in before]
         if not names:
@@ -313,7 +312,7 @@ def _is_readable(connection: sqlite3.Connection, name: str) -> bool:
 def _key(row: Made, table: Table) -> Key:
     if table.rowid is None:
         return tuple(row.values.get(name) for name in table.primary_key)
-    first = table.columns[0].name  # an R-tree's number is its first column
+    first = table.columns[0].name  # an R-tree's rowid is its first column
     return (row.values.get(table.rowid, row.values.get(table.number or first)),)
 
 

@@ -1,4 +1,4 @@
-"""A database with generated rows in every table, which can be created again with rows left out or changed."""
+"""A database with generated rows in every table, which can be recreated with rows left out or changed."""
 
 import random
 import sqlite3
@@ -18,21 +18,21 @@ from freehold.registry.lint.rows.concern import SearchTable, search_tables
 from freehold.registry.lint.rows.values import Hints, edge, hinted, hints, plain, pool
 
 _PLAIN, _HINTED, _TRIES, _FIRST_TRIES = 4, 10, 20, 400
-_SHARE = 0.5  # of the columns get another value when a row is refused
-_SECONDS = 10.0  # for all that one connection is asked
+_SHARE = 0.5  # of the columns get another value after a refusal
+_SECONDS = 10.0  # for all statements of one connection
 
 Values = Mapping[str, SqlValue]
 
 
 class Made(Struct, frozen=True):
-    """A row that was written: what was given for it."""
+    """A row that was written, with the values given."""
 
     table: str
     values: Values
 
 
 class Start(Struct, frozen=True):
-    """What a database holds before: `tables` and seed `rows`, then `rest` (indexes, views, triggers)."""
+    """What a database holds at the start: `tables` and seed `rows`, then `rest` (indexes, views, triggers)."""
 
     tables: Sequence[str]
     rows: Sequence[str]
@@ -40,7 +40,7 @@ class Start(Struct, frozen=True):
 
 
 class Sample(Struct, frozen=True):
-    """Generated rows for a start. `forced` tables took theirs only without triggers and CHECKs."""
+    """Generated rows for a start. `forced` tables accepted rows only without triggers and CHECKs."""
 
     start: Start
     schema: Schema
@@ -48,7 +48,7 @@ class Sample(Struct, frozen=True):
     forced: frozenset[str] = frozenset()
 
     def build(self, made: Sequence[Made] | None = None) -> sqlite3.Connection:
-        """A database with these rows instead of all; those that it refuses are left out. The caller closes it."""
+        """Return a database with these rows (default: all) except those it refuses. The caller closes it."""
         connection = connect()
         rows = self.made if made is None else made
         _run(connection, (*self.start.tables, *self.start.rows))
@@ -68,7 +68,7 @@ class Sample(Struct, frozen=True):
 
 
 def connect(seconds: float = _SECONDS) -> sqlite3.Connection:
-    """A new database in memory, in a transaction; its statements end when the time is over."""
+    """Return a new in-memory database in a transaction; its statements are aborted when the time is over."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     end = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
@@ -78,19 +78,19 @@ def connect(seconds: float = _SECONDS) -> sqlite3.Connection:
 
 
 def sample(start: Start, schema: Schema, texts: Sequence[str], wanted: Set[str]) -> Sample:
-    """Rows that each of the wanted tables takes: plain, with NULL, alike, empty, with what `texts` speak of.
+    """Generate rows that the wanted tables accept: plain, with NULL, identical, empty, and with values from `texts`.
 
     Raises:
-        sqlite3.Error: the start cannot be made.
+        sqlite3.Error: the start cannot be created.
     """
     return _Filling(start, schema, texts, wanted).sample()
 
 
 def stored(start: Start, schema: Schema) -> Sample:
-    """The rows that are there already, written again without triggers, as what these made is there too.
+    """Return the existing rows, to be written without triggers, because the triggers' own rows are among them.
 
     Raises:
-        sqlite3.Error: the start cannot be made.
+        sqlite3.Error: the start cannot be created.
     """
     connection = connect()
     try:
@@ -104,7 +104,7 @@ def stored(start: Start, schema: Schema) -> Sample:
 
 def _stored(connection: sqlite3.Connection, table: Table) -> Iterator[Made]:
     if table.virtual is not None and table.virtual.is_fts5 and table.keeps is not Keeps.OWN:
-        return  # its rows are another table's, or nowhere
+        return  # its rows are another table's, or not stored
     rowid = table.rowid
     own = [column.name for column in table.columns if not column.is_generated]
     names = own if rowid is None or number_column(table) else [rowid, *own]
@@ -140,7 +140,7 @@ class _Filling:
         )
 
     def _force(self, tables: Sequence[Table], empty: Set[str]) -> None:
-        """Rows for tables that took none: without triggers, and whatever their CHECKs say."""
+        """Fill tables that accepted no row, without triggers and ignoring CHECKs."""
         connection = connect()
         try:
             _run(connection, (*self._start.tables, *self._start.rows))
@@ -167,7 +167,7 @@ class _Filling:
                 if _insert(connection, table, values):
                     good.append(Made(name, values))
                     break
-                # What was taken once is mostly taken again, but for what must not be there twice.
+                # Values accepted once are mostly accepted again, except those that must be unique.
                 values = self._other(columns, {**values, **good[0].values} if good else values, number, given)
 
     def _values(
@@ -191,11 +191,11 @@ class _Filling:
         if kind != "null":
             self._refer(table, found, number)
         if (rowid := table.rowid) is not None and not table.number:
-            found[rowid] = 11 + 3 * number  # with gaps, so that other numbers show
+            found[rowid] = 11 + 3 * number  # with gaps, so that renumbering shows
         return found
 
     def _refer(self, table: Table, values: dict[str, SqlValue], number: int) -> None:
-        """Let its foreign keys point to rows that are there."""
+        """Point its foreign keys to existing rows."""
         for key in table.foreign_keys:
             parents = self._made.get(key.parent, [])
             if not parents:
@@ -234,17 +234,15 @@ class _Filling:
 
 
 def without(made: Sequence[Made], row: Made) -> list[Made]:
-    """All rows but this one."""
     return [one for one in made if one is not row]
 
 
 def changed(row: Made, column: str, value: SqlValue) -> Made:
-    """The row with another value."""
     return msgspec.structs.replace(row, values={**row.values, column: value})
 
 
 def _kinds(columns: Sequence[Column], given: Hints) -> Iterator[str]:
-    """What each row is to be like; a column's name is a row in which it alone is NULL."""
+    """Yield the kind of each row; a column's name means that only this column is NULL."""
     yield from ("plain",) * _PLAIN
     yield from ("null", "twin", "edge", "edge")
     nullable = [column.name for column in columns if not column.not_null and not column.primary]
@@ -253,7 +251,7 @@ def _kinds(columns: Sequence[Column], given: Hints) -> Iterator[str]:
 
 
 def _in_order(schema: Schema) -> list[Table]:
-    """Parents before their children as far as that goes, virtual tables last."""
+    """Return parents before children where possible, virtual tables last."""
     found: dict[str, Table] = {}
 
     def add(name: str, above: frozenset[str]) -> None:
@@ -287,7 +285,7 @@ def _has_rows(connection: sqlite3.Connection, table: Table) -> bool:
 
 
 def _reindex(connection: sqlite3.Connection, tables: Iterable[SearchTable]) -> None:
-    """Let full-text tables fit the rows that they are made from, where no trigger has seen to it."""
+    """Rebuild the full-text tables that do not match their content, if no trigger keeps them in sync."""
     for table in tables:
         if table.content:
             try:

@@ -1,4 +1,4 @@
-"""A migration on a database with rows: what it leaves, and which rows and values its own statements speak of."""
+"""Run a migration on a database with rows: what it leaves, and which changes its statements make explicitly."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +15,17 @@ from freehold.registry.lint.rows.concern import may_shrink, said
 from freehold.registry.lint.step import Parsed
 from freehold.sql.tokens import Kind
 
-_LONG = 200  # statements: from here on those that write seed rows are not looked at one by one
-_ENOUGH = 5  # rows that a LIMIT lets through here, whatever it says
+_LONG = 200  # statements: beyond this, those that write seed rows are not examined one by one
+_ENOUGH = 5  # rows that any larger LIMIT is reduced to
 
 Key = tuple[SqlValue, ...]
 Row = dict[str, SqlValue]
 
 
 class Left(Struct, frozen=True):
-    """The rows of each table by name, each with its number (or key), and columns that statements of it set.
+    """Rows by table and by rowid (or key), and the columns that statements set explicitly.
 
-    `before` are those of the start, `expected` those without what a statement itself took away or updated.
+    `before` are the rows at the start, `expected` the same with explicit deletions and updates applied.
     """
 
     rows: Mapping[str, Mapping[Key, Row]]
@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 def contents(connection: sqlite3.Connection, table: Table, columns: Sequence[str]) -> dict[Key, Row]:
-    """Rows by their number, or by the primary key where they have none. Empty if it cannot be read."""
+    """Return rows by rowid, or by primary key if they have none. Empty if the table cannot be read."""
     keys = [*table.primary_key] if table.rowid is None else [table.rowid]
     names = ", ".join(map(quoted, [*keys, *columns]))
     try:
@@ -61,7 +61,7 @@ def contents(connection: sqlite3.Connection, table: Table, columns: Sequence[str
 
 
 def final(connection: sqlite3.Connection, parts: Sequence[Part]) -> None:
-    """Run the migrations. Raises `Refused`; the connection is of no use then."""
+    """Run the migrations. Raises `Refused`; the connection is unusable then."""
     for part in parts:
         _begin(connection, is_off=part.is_off)
         for one in part.statements:
@@ -70,10 +70,9 @@ def final(connection: sqlite3.Connection, parts: Sequence[Part]) -> None:
 
 
 def tried(connection: sqlite3.Connection, parts: Sequence[Part], before: Schema, after: Schema) -> Left:
-    """Run the migrations and note what each statement that changes rows does to the tables it is about.
+    """Run the migrations and record what each statement explicitly does to the tables it names.
 
-    A row that it deletes from a table, and a value that it updates, the author has said; what a DROP takes, or a
-    copy leaves out, nobody has.
+    Deleting a row and updating a value are explicit; what a DROP removes or a copy leaves out is not.
 
     Raises:
         Refused: it does not run on these rows.
@@ -86,7 +85,7 @@ class _Trial:
         self._connection = connection
         self._before = before
         self._after = after
-        # Where the table of that name at the start is now; a dropped one is nowhere.
+        # Where each table of the start is now; a dropped one is missing.
         self._place = {name: name for name in before.tables}
         self._start = {name: self._now(name) for name in before.tables}
         self._expected = {name: {key: dict(row) for key, row in rows.items()} for name, rows in self._start.items()}
@@ -136,7 +135,7 @@ class _Trial:
         _execute(self._connection, one)
         for name, rows in known.items():
             now = self._current(name)
-            # Rows may get other numbers and keys, but are not to become fewer unless the statement says so.
+            # Rowids and keys may change, but rows must not become fewer unless the statement says so.
             is_said = name in may_go or len(now) >= len(rows)
             columns = words.columns if words.replaces and name == owner else None
             for key, row in rows.items():
@@ -163,7 +162,7 @@ class _Trial:
         return contents(self._connection, table, data_columns(table))
 
     def _current(self, name: str) -> dict[Key, Row]:
-        """Rows of a table of the start, wherever it is."""
+        """Return the rows of a table of the start, under its present name."""
         table, place = self._before.tables[name], self._place[name]
         info = self._connection.execute(f"PRAGMA table_xinfo({quoted(place)})").fetchall()
         there = {folded(str(column[1])) for column in info}
@@ -171,7 +170,7 @@ class _Trial:
         return contents(self._connection, renamed, [one for one in data_columns(table) if one in there])
 
     def _loose(self, name: str) -> dict[Key, Row]:
-        """Rows of a table that the migration made."""
+        """Return the rows of a table that the migration created."""
         try:
             found = self._connection.execute(f"SELECT rowid, * FROM {quoted(name)}")
         except sqlite3.Error:
@@ -191,7 +190,7 @@ def _only_adds(one: Parsed) -> bool:
 
 
 def data_columns(table: Table) -> list[str]:
-    """The columns that hold data, in lower case."""
+    """Return the columns that store data, in lower case."""
     return [column.name for column in table.columns if not column.is_generated]
 
 
@@ -222,7 +221,7 @@ def _commit(connection: sqlite3.Connection) -> None:
 
 
 def _limited(sql: str) -> str:
-    """The statement with every LIMIT so low that the few rows here notice it; triggers and views stay as they are."""
+    """Lower every LIMIT so that the few rows here exceed it; triggers and views stay as they are."""
     made, at, is_limit = [], 0, False
     for number, (kind, start, end) in enumerate(tokens(sql)):
         text = sql[start:end]

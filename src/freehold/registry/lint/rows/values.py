@@ -1,4 +1,4 @@
-"""Values for generated rows: what a column's type says, and what the SQL around it speaks of."""
+"""Values for generated rows, from a column's type and the surrounding SQL."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from freehold.sql.tokens import Kind
 _MOST = 16  # of each kind from one text
 _LONGEST = 3_000
 _WIDE = 200
-# What constraints often ask for.
+# Common formats that constraints require.
 _SHAPES: tuple[SqlValue, ...] = (
     '{"a": 1}', '["x"]', "{}", "[]", "2024-02-29", "2024-02-29T12:30:00Z", "12:30", "de", "EUR", "a@example.com",
     "https://example.com/x", "#a1b2c3", "+15550100", "0190e1a2-7c3f-7b1e-8a4d-1c2b3a4f5e6d", "a" * 64, "true",
@@ -23,14 +23,14 @@ _SHAPES: tuple[SqlValue, ...] = (
 
 
 class Hints(Struct, frozen=True):
-    """Values that SQL texts mention, and those just beside them."""
+    """Values that SQL texts mention, and the numbers next to them."""
 
     texts: tuple[str, ...] = ()
     numbers: tuple[int | float, ...] = ()
 
 
 def hints(texts: Iterable[str]) -> Hints:
-    """Strings and numbers in the order in which they stand there."""
+    """Return the strings and numbers in the order of the texts."""
     strings: dict[str, None] = {}
     numbers: dict[int | float, None] = {}
     for sql in texts:
@@ -47,7 +47,7 @@ def hints(texts: Iterable[str]) -> Hints:
 
 
 def plain(column: Column, place: int, number: int) -> SqlValue:
-    """A value that no other column has, nor another row. `place` is the column's, `number` the row's."""
+    """Return a value unique to the row and column. `place` is the column's index, `number` the row's."""
     match column.affinity:
         case "integer" | "numeric":
             return 1_000 * (place + 1) + 7 * number
@@ -59,7 +59,7 @@ def plain(column: Column, place: int, number: int) -> SqlValue:
 
 
 def edge(column: Column, number: int) -> SqlValue:
-    """What is there and says little: zero, an empty text."""
+    """Return a boundary value: zero, a negative number, an empty text."""
     match column.affinity:
         case "integer" | "numeric" | "real":
             return 0 if number % 2 else -number - 1
@@ -69,7 +69,7 @@ def edge(column: Column, number: int) -> SqlValue:
 
 
 def hinted(column: Column, given: Hints, number: int) -> SqlValue:
-    """One that the SQL mentions, of a kind that the column takes; None if there is none."""
+    """Return a value that the SQL mentions and the column accepts; None if there is none."""
     numbers = given.numbers
     if column.affinity in {"integer", "numeric", "real"}:
         return numbers[number % len(numbers)] if numbers else None
@@ -78,7 +78,7 @@ def hinted(column: Column, given: Hints, number: int) -> SqlValue:
 
 
 def pool(column: Column, place: int, number: int, given: Hints) -> Sequence[SqlValue]:
-    """Whatever might be taken, where the value that was meant is not."""
+    """Return values to try if the intended one is refused."""
     sizes = [int(size) for size in given.numbers if 0 < size < _WIDE]
     longer = [
         text for size in sizes for text in (f"{number}{column.name}".ljust(size, "x")[:size], f"{number:0{size}}")
@@ -90,5 +90,5 @@ def pool(column: Column, place: int, number: int, given: Hints) -> Sequence[SqlV
 
 
 def _long(numbers: Iterable[int | float]) -> Iterator[str]:
-    """Texts of the lengths that are spoken of."""
+    """Yield texts of the lengths mentioned."""
     return ("x" * int(number) for number in numbers if 3 < number < _LONGEST)

@@ -1,4 +1,4 @@
-"""Follows the tables of a folder from version to version, and has each version tried that may lose rows."""
+"""Follow the tables of a folder from version to version, and try each version that may lose rows."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _MOST_CHARS = 500_000  # of seed rows, as SQL
 
 
 class _Gone(Struct, frozen=True):
-    """A table that a version took away, and how to make the database that had it."""
+    """A table that a version dropped, and how to recreate the database that had it."""
 
     start: Start
     before: Schema
@@ -29,10 +29,10 @@ class _Gone(Struct, frozen=True):
 
 
 class RowWatch:
-    """Watches tables from version to version: one that is taken away and comes back has lost its rows."""
+    """Watches tables from version to version: one that is dropped and comes back has lost its rows."""
 
     def __init__(self, released: int = 0, *, looks_at_stored: bool = False) -> None:
-        """Versions up to `released` are left out. With `looks_at_stored` no rows are made up beside those there."""
+        """Skip versions up to `released`. `looks_at_stored` uses only existing rows and generates none."""
         self._released = released
         self._looks_at_stored = looks_at_stored
         self._parts: list[Part] = []
@@ -40,17 +40,17 @@ class RowWatch:
         self._gone: dict[str, _Gone] = {}
 
     async def begin(self, migration: Migration, before: Schema, target: Target) -> None:
-        """Keep what the database holds before this version, if it is needed."""
+        """Keep what the database holds before this version, if it will be needed."""
         is_new = migration.version > self._released
         is_worth = bool(before.tables) if self._looks_at_stored else may_lose_rows(migration, before)
         start = await _start(target) if is_new and is_worth else None
         if start is not None and sum(map(len, start.rows)) > _MOST_CHARS:
-            # Each trial writes them again: generated rows do without them, and stored ones are not looked at.
+            # Each trial writes them again: generated rows do without them, and stored ones are skipped.
             start = None if self._looks_at_stored else Start(start.tables, (), start.rest)
         self._start = start
 
     async def end(self, step: Step) -> Observed:
-        """What is lost in this version, or came back in it without its rows."""
+        """Return what is lost in this version, or came back in it without its rows."""
         self._parts.append(Part(step.statements, step.migration.foreign_keys_off))
         seen = Observed()
         if self._start is not None:
@@ -74,7 +74,7 @@ class RowWatch:
 
 
 async def _start(target: Target) -> Start | None:
-    """What the migrations so far have made; None if it cannot be written down."""
+    """Return what the migrations have created so far; None if it cannot be dumped."""
     try:
         made = await dump(target)
     except Conflict:
