@@ -95,9 +95,9 @@ def _orders(words: Sequence[str]) -> bool:
 ENGINE_SPECIFIC = Rule(
     code="FH109",
     slug="engine-specific",
-    why="A tenant's database is SQLite on one device, libSQL on the server and Turso's engine on the next device. "
-    "SQL that one of them refuses, or understands otherwise, leaves the fleet with different schemas.",
-    fix="Use what all three have; `freehold registry test` runs it on each. Waive it if all your clients and "
+    why="A tenant's database is SQLite on one device, libSQL on the server and Turso's engine on the next device. SQL "
+    "that one of them refuses or interprets differently leaves databases with different schemas.",
+    fix="Use what all three support; `freehold registry test` runs it on each. Waive it if all your clients and "
     "servers use the same engine.",
     check=_engine_specific,
 )
@@ -113,10 +113,10 @@ QUOTED_STRINGS = Rule(
     code="FH124",
     slug="double-quoted-string",
     only_new=True,
-    why="A string stands in double quotes. SQLite takes it for one where there is no such column, and for the column "
-    "once there is one; Turso's engine and every SQLite that is built without this (better-sqlite3, its own shell) "
-    "refuse it. In a CHECK, an index, a view or a trigger they then cannot even open the database.",
-    fix="Write it in single quotes: 'text'. Or correct the name, if it was meant to be one.",
+    why="A string is written in double quotes. SQLite treats it as a string as long as no column has that name, and as "
+    "the column otherwise. Turso's engine, and any SQLite built without this feature (better-sqlite3, its own shell), "
+    "refuse it. If it is in a CHECK, an index, a view or a trigger, they cannot even open the database.",
+    fix="Write it in single quotes: 'text'. If it was meant as a name, correct the name.",
     check=_strings,
 )
 

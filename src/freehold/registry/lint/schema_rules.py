@@ -41,10 +41,10 @@ def _lost_columns(step: Step, before: Table, after: Table) -> Iterator[Column]:
 DESTRUCTIVE = Rule(
     code="FH101",
     slug="destructive-change",
-    why="It drops a table, a column or a view. Apps in the field may still use it, and its rows cannot be brought "
-    "back: migrations only go forward.",
-    fix="Stop using it first. Drop it in a later release, in a file of its own that says `-- phase: contract` and "
-    "`-- min_app:` with the first app that does without.",
+    why="It drops a table, a column or a view. Apps in the field may still use it, and its rows cannot be recovered: "
+    "migrations only go forward.",
+    fix="Stop using it first. Drop it in a later release, in a separate file that says `-- phase: contract` and `-- "
+    "min_app:` with the first app that does not need it.",
     check=_destructive,
 )
 
@@ -62,8 +62,8 @@ def _renames(step: Step) -> Iterator[Problem]:
 RENAME = Rule(
     code="FH102",
     slug="rename",
-    why="Apps that know the old name fail as soon as it is applied, and apps that know the new one fail until it "
-    "is. There is no time at which both work.",
+    why="Apps that know the old name fail as soon as it is applied, and apps that know the new one fail until then. "
+    "There is no time at which both work.",
     fix="Add the new table or column and fill it, let apps write both, and drop the old one in a later `contract` "
     "migration. Or rename in a `contract` migration whose `min_app` is the first app that knows both names.",
     check=_renames,
@@ -95,8 +95,8 @@ def _is_rowid(table: Table, name: str) -> bool:
 REQUIRED_COLUMN = Rule(
     code="FH103",
     slug="required-column",
-    why="A column of an existing table becomes NOT NULL and has no default. Apps that do not know of it cannot "
-    "insert rows any more, and SQLite refuses to add such a column to a table with rows.",
+    why="A column of an existing table becomes NOT NULL and has no default. Apps that do not know it can no longer "
+    "insert rows, and SQLite refuses to add such a column to a table with rows.",
     fix="Give it a DEFAULT, or leave it nullable until every app in the field writes it and then require it in a "
     "`contract` migration.",
     check=_required_columns,
@@ -189,10 +189,10 @@ def _is_new(step: Step, index: str) -> bool:
 TIGHTENED = Rule(
     code="FH104",
     slug="tightened-constraint",
-    why="An existing table takes less than before: a new CHECK, UNIQUE, FOREIGN KEY or NOT NULL, or it is STRICT. "
-    "Rows that are there may break it, which stops the migration in that database, and apps in the field may still "
+    why="An existing table accepts less than before: it has a new CHECK, UNIQUE, FOREIGN KEY or NOT NULL, or is now "
+    "STRICT. Existing rows may violate it, which stops the migration in that database, and apps in the field may still "
     "write such rows.",
-    fix="Mend the rows in this migration, make sure that no app in the field writes what will be refused, and say "
+    fix="Correct the rows in this migration, make sure that no app in the field writes what will be refused, and say "
     "`-- phase: contract`; or waive it with the reason why no app does.",
     check=_tightened,
 )
@@ -214,10 +214,10 @@ INDEX_ON_EXISTING = Rule(
     code="FH105",
     slug="index-on-existing-table",
     severity="warning",
-    why="Building an index reads and sorts the whole table while the write lock is held. On a phone with a large "
-    "table that is seconds in which the app cannot write.",
-    fix="Make the index in the migration that makes the table. For a table that stays small, or if the wait is "
-    "acceptable, waive it and say how large it gets.",
+    why="Building an index reads and sorts the whole table while it holds the write lock. On a phone with a large "
+    "table, the app cannot write for seconds.",
+    fix="Create the index in the migration that creates the table. If the table stays small or the wait is acceptable, "
+    "waive it and say how large the table gets.",
     check=_index_on_existing,
 )
 
@@ -244,8 +244,8 @@ def _kind(table: Table, column: Column) -> str:
 RETYPED = Rule(
     code="FH114",
     slug="retyped-column",
-    why="A column gets a type of another affinity, so that its values are stored otherwise: the number 7 becomes the "
-    "text '7'. Apps in the field read something else than they wrote.",
+    why="A column gets a type of another affinity, so its values are converted: the number 7 becomes the text '7'. "
+    "Apps in the field read something other than what they wrote.",
     fix="Add a column of the new type and fill it, let apps write both, and drop the old one in a later `contract` "
     "migration. Or say `-- phase: contract`.",
     check=_retyped,
@@ -267,10 +267,10 @@ def _refused_with_rows(step: Step) -> Iterator[Problem]:
 REFUSED_WITH_ROWS = Rule(
     code="FH115",
     slug="refused-with-rows",
-    why="ALTER TABLE adds no column to a table with rows that is NOT NULL without a default, has a default that is "
-    "not constant (CURRENT_TIMESTAMP, an expression), REFERENCES with a default other than NULL, is STORED, or has a "
-    "CHECK that its default does not pass. In an empty database it does, so that new tenants have it and all others "
-    "are stuck.",
+    why="ALTER TABLE cannot add a column to a table with rows if it is NOT NULL without a default, has a default that "
+    "is not constant (CURRENT_TIMESTAMP, an expression), REFERENCES with a default other than NULL, is STORED, or has "
+    "a CHECK that its default fails. It can in an empty database, so new tenants get the column and all others are "
+    "stuck.",
     fix="Give it a constant default or none, or rebuild the table. `freehold registry diff` writes the rebuild.",
     check=_refused_with_rows,
 )

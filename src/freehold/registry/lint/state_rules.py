@@ -35,11 +35,11 @@ def _shown(schema: Schema, name: str, key: ForeignKey) -> str:
 BROKEN_KEY = Rule(
     code="FH119",
     slug="broken-foreign-key",
-    why="A foreign key refers to a table or column that is not there, or to columns that are no primary key and not "
-    "UNIQUE. SQLite makes the table all the same, and with foreign keys on, as they are on tenants' databases, every "
-    "INSERT into it then fails.",
-    fix="Correct the name, or make what it refers to: a table, with a PRIMARY KEY or UNIQUE over exactly these "
-    "columns. In a published file it is mended by a later migration.",
+    why="A foreign key refers to a table or column that does not exist, or to columns that are neither a primary key "
+    "nor UNIQUE. SQLite creates the table anyway. With foreign keys on, as in tenants' databases, every INSERT into it "
+    "then fails.",
+    fix="Correct the name, or create what it refers to: a table with a PRIMARY KEY or UNIQUE over exactly these "
+    "columns. If the file is published, fix it in a later migration.",
     check=_broken,
 )
 
@@ -56,10 +56,10 @@ UNINDEXED_KEY = Rule(
     slug="foreign-key-without-index",
     severity="warning",
     only_new=True,
-    why="Whenever a row of the parent is deleted, or its key changes, SQLite looks for rows that refer to it: "
-    "without an index it reads the whole child table, once for each row.",
-    fix="`CREATE INDEX child_parent ON child (parent_id)`, best in the migration that makes the table. Waive it for "
-    "a table that stays small, or whose parents are never deleted.",
+    why="Whenever a parent row is deleted or its key changes, SQLite looks for rows that refer to it. Without an index "
+    "it reads the whole child table, once for each parent row.",
+    fix="`CREATE INDEX child_parent ON child (parent_id)`, preferably in the migration that creates the table. Waive "
+    "it for a table that stays small, or whose parents are never deleted.",
     check=_unindexed,
 )
 
@@ -73,10 +73,10 @@ NOT_MADE = Rule(
     code="FH121",
     slug="exists-otherwise",
     only_new=True,
-    why="CREATE … IF NOT EXISTS finds something else under the name and leaves it as it is. The file says one thing "
-    "and the databases have another, without an error.",
-    fix="Leave out IF NOT EXISTS: versions follow each other, and what is there is known. Change what is there with "
-    "ALTER TABLE or a rebuild; `freehold registry diff` writes it.",
+    why="CREATE … IF NOT EXISTS finds something different under the name and leaves it unchanged. The databases then "
+    "differ from the file, without an error.",
+    fix="Leave out IF NOT EXISTS: versions are applied in order, so what exists is known. Change it with ALTER TABLE "
+    "or a rebuild; `freehold registry diff` writes it.",
     check=_not_made,
 )
 
@@ -95,8 +95,8 @@ NO_PRIMARY_KEY = Rule(
     slug="no-primary-key",
     severity="warning",
     only_new=True,
-    why="Rows of a table without a primary key can only be told apart by a number that a rebuild or VACUUM may "
-    "change. Sync cannot say which row was changed, and the same row comes twice.",
+    why="Rows of a table without a primary key can only be identified by a rowid that a rebuild or VACUUM may change. "
+    "Sync cannot say which row was changed, so the same row appears twice.",
     fix="Give it a PRIMARY KEY.",
     check=_without_key,
 )
@@ -139,10 +139,10 @@ CLOCK_IN_TRIGGER = Rule(
     slug="clock-in-trigger",
     severity="warning",
     only_new=True,
-    why="A trigger asks the clock (CURRENT_TIMESTAMP, datetime('now'), unixepoch()) or chance (random()). It runs on "
-    "the device and again where its change is replayed: the two copies of the row differ for ever.",
-    fix="Let the app write the value with the row. Waive it if clients of this database never sync, but write to the "
-    "server only.",
+    why="A trigger uses the clock (CURRENT_TIMESTAMP, datetime('now'), unixepoch()) or chance (random()). It runs on "
+    "the device and again where the change is replayed, so the two copies of the row differ forever.",
+    fix="Let the app write the value with the row. Waive it if clients of this database never sync and only write to "
+    "the server.",
     check=_clocks,
 )
 
@@ -168,8 +168,8 @@ CHECK_IN_BROWSER = Rule(
     only_new=True,
     why="Turso's sync client for the browser (@tursodatabase/sync-wasm 0.4) cannot open a database whose schema has "
     "a CHECK constraint. Those for Node and Python can.",
-    fix="If no client of yours syncs in a browser, waive it for the whole folder: in registry.toml a `[[waiver]]` "
-    "without `version`. Else check values in the app, or in a trigger with RAISE.",
+    fix="If none of your clients sync in a browser, waive it for the whole folder: in registry.toml, a `[[waiver]]` "
+    "without `version`. Otherwise check values in the app, or in a trigger with RAISE.",
     check=_checks,
 )
 

@@ -48,8 +48,8 @@ def chance_by_default(step: Step, one: Parsed) -> str | None:
 NON_DETERMINISTIC = Rule(
     code="FH106",
     slug="non-deterministic",
-    why="CURRENT_TIMESTAMP, random() and their like give each database rows of its own: the server's copy and the "
-    "device's differ for ever, and new tenants cannot start from a snapshot.",
+    why="CURRENT_TIMESTAMP, random() and the like produce different rows in each database: the server's copy and the "
+    "device's differ forever, and new tenants cannot start from a snapshot.",
     fix="Write a fixed value, or leave the column NULL and let the app fill it.",
     check=_chance,
 )
@@ -84,9 +84,10 @@ def _holds_anyway(condition: exp.Expr) -> bool:
 UNBOUNDED = Rule(
     code="FH107",
     slug="unbounded-data-change",
-    why="An UPDATE or DELETE without WHERE touches every row: it holds the write lock for as long as that takes, "
-    "and every row is sent again to every replica.",
-    fix="Say with WHERE which rows need it (`WHERE new_column IS NULL`), or waive it for a table that stays small.",
+    why="An UPDATE or DELETE without WHERE touches every row: it holds the write lock for as long as that takes, and "
+    "sends every row to every replica again.",
+    fix="Select the rows that need it with WHERE (`WHERE new_column IS NULL`), or waive it for a table that stays "
+    "small.",
     check=_unbounded,
 )
 
@@ -128,9 +129,9 @@ NOT_REPEATABLE = Rule(
     code="FH108",
     slug="not-repeatable",
     severity="warning",
-    why="The ledger sees to it that a migration runs once. Where rows come from elsewhere too (an import, a "
-    "restore, an app that made its own), a statement that builds on what it finds gives other rows the second time.",
-    fix="Write what the row shall be: `INSERT … ON CONFLICT DO NOTHING`, `WHERE NOT EXISTS`, `SET n = 1`.",
+    why="The ledger makes sure that a migration runs once. If rows also come from elsewhere (an import, a restore, an "
+    "app that created its own), a statement that builds on what it finds produces other rows the second time.",
+    fix="State the result: `INSERT … ON CONFLICT DO NOTHING`, `WHERE NOT EXISTS`, `SET n = 1`.",
     check=_not_repeatable,
 )
 
@@ -145,9 +146,9 @@ NOT_UNDERSTOOD = Rule(
     code="FH110",
     slug="not-understood",
     severity="warning",
-    why="A statement that changes rows is written in a way that the parser does not know (REPLACE, UPDATE OR …). "
-    "SQLite took it, but the rules about rows could not look at it.",
-    fix="Write it in another way, or look yourself and waive it.",
+    why="The parser does not support the syntax of a statement that changes rows (REPLACE, UPDATE OR …). SQLite "
+    "accepted it, but the rules about rows could not check it.",
+    fix="Write it in another way, or check it yourself and waive it.",
     check=_not_understood,
 )
 
