@@ -1,4 +1,4 @@
-"""Looks at a SQLite file before a tenant's database is made from it."""
+"""Check a SQLite file before a tenant's database is created from it."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -34,13 +34,13 @@ class BadBackup(InvalidInput):
 
 
 class OpenFile(Protocol):
-    """Opens a SQLite file as a target, for reading only. Raises `BadBackup`."""
+    """Opens a SQLite file as a read-only target. Raises `BadBackup`."""
 
     def __call__(self, path: Path, /) -> AbstractAsyncContextManager[Target]: ...
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sound file holds. `changed` names what is not as the migrations up to its version made it."""
+    """What a sound file holds. `changed` names what differs from what the migrations up to its version created."""
 
     schema_version: int
     changed: tuple[str, ...]
@@ -48,12 +48,12 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class BackupCheck:
-    """`scratch` gives an empty database to replay the registry in, to compare with."""
+    """`scratch` opens an empty database in which the registry is replayed for comparison."""
 
     scratch: Scratch
 
     async def check(self, file: Target, published: PublishedRegistry) -> Checked:
-        """Whether the file is whole, and a state that this registry leads through.
+        """Check that the file is intact and its state is part of this registry's history.
 
         Raises:
             BadBackup: it is damaged, has no ledger, another history, or is ahead of the registry.
@@ -72,7 +72,7 @@ class BackupCheck:
         return Checked(schema_version=version, changed=await self._changed(found, published, version))
 
     async def _changed(self, found: Schema, published: PublishedRegistry, version: int) -> tuple[str, ...]:
-        """What users added is theirs; what the registry made must be there, unchanged."""
+        """Users may add objects; what the registry created must exist unchanged."""
         async with self.scratch() as replayed:
             await apply(replayed, published.migrations, to=version)
             wanted = await read_schema(replayed)

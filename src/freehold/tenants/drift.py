@@ -1,4 +1,4 @@
-"""Compares each tenant's database with the schema that its version must have, and says what would repair it."""
+"""Compare each tenant's database with the schema that its version must have, and propose a repair."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,21 +26,20 @@ from freehold.tenants.errors import DatabaseDamaged, describe
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.types import Tenant, TenantState
 
-# Databases of one server share its disk; more at once only wait there.
+# The databases of one server share its disk, so more at once would only wait there.
 _AT_ONCE = 8
 _PATIENCE_S = 60.0
 _REASONS_SHOWN = 5
 
-# `drifted`: the schema is not its version's. `diverged`: the ledger holds another history, or one that goes
-# further than what is published, or is not this schema's. `unreadable`: it could not be looked at, and
-# `suspended`: nor can it be until it is resumed.
+# `drifted`: the schema is not its version's. `diverged`: the ledger's history differs, is ahead of the registry, or
+# belongs to another schema. `unreadable`: it could not be checked. `suspended`: nor can it be until it is resumed.
 Verdict = Literal["same", "drifted", "diverged", "damaged", "unreadable", "suspended"]
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """One database. `repair` are statements that would make it what it should be, to be looked at before.
+    """One database. `repair` holds statements that would correct it, to be reviewed first.
 
-    `losses` is what they take away for good.
+    `losses` is what they remove for good.
     """
 
     tenant: Tenant
@@ -53,7 +52,7 @@ class Checked(Struct, frozen=True, kw_only=True):
 
 
 class OwnChange(Struct, frozen=True):
-    """What someone did to a database besides the registry's migrations; `reasons` say it one by one."""
+    """What someone changed in a database apart from the registry's migrations; `reasons` has one sentence each."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -68,7 +67,7 @@ class OwnChange(Struct, frozen=True):
 
 @dataclass(slots=True)
 class DriftCheck:
-    """Reads only. `published` gives all published migrations, `scratch` an empty database to replay them on."""
+    """Reads only. `published` returns all migrations, `scratch` opens an empty database to replay them on."""
 
     provider: DatabaseProvider
     published: Callable[[], Awaitable[Sequence[Migration]]]
@@ -78,10 +77,10 @@ class DriftCheck:
     _replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, tenants: AsyncIterator[Tenant]) -> AsyncIterator[Checked]:
-        """Each tenant's database, some at once, in no order. One that cannot be read does not stop the others.
+        """Yield each tenant's check, some at once and in no order. An unreadable database does not stop the others.
 
         Raises:
-            CentralUnavailable: nothing more can be told.
+            CentralUnavailable: the check cannot continue.
         """
         links = await self._replay()
         running: set[asyncio.Task[Checked]] = set()
@@ -99,11 +98,11 @@ class DriftCheck:
                 task.cancel()
 
     async def one(self, tenant: Tenant) -> Checked:
-        """One tenant's database, as `run` does."""
+        """Check one tenant's database, as `run` does."""
         return await self._check(tenant, await self._replay())
 
     async def own_change(self, target: Target) -> OwnChange | None:
-        """How the database differs from what its version must be; None if it does not. Takes a bounded time.
+        """Return how the database differs from what its version must be; None if it does not. Takes a bounded time.
 
         Raises:
             FreeholdError: it cannot be read; Unavailable if not in time.
@@ -111,7 +110,7 @@ class DriftCheck:
         links = await self._replay()
         try:
             ledger, found = await _read(target)
-        except LedgerUnreadable as error:  # only its user can have made it so
+        except LedgerUnreadable as error:  # only its user can have caused this
             return OwnChange("diverged", (describe(error),))
         if reason := self._other_history(ledger, links, found):
             return OwnChange("diverged", (reason,))
@@ -121,7 +120,7 @@ class DriftCheck:
         return OwnChange("drifted", tuple(differences(found, wanted)))
 
     async def _replay(self) -> Sequence[str]:
-        """The schema of every published version, by replaying once; returns the chains."""
+        """Replay all versions once to get the schema of each; return the chain hashes."""
         migrations = tuple(await self.published())
         links = chains(migrations)
         async with self._replaying:
@@ -131,7 +130,7 @@ class DriftCheck:
                     for version in range(1, len(migrations) + 1):
                         await apply(target, migrations, to=version, recorded=version - 1)
                         wanted[version] = await read_schema(target)
-                # What is published is never taken back: versions that others still look at stay as they are.
+                # Replaced, never modified: concurrent checks keep the old mapping, whose versions still hold.
                 self._wanted, self._links = wanted, links
         return links
 
@@ -155,7 +154,7 @@ class DriftCheck:
         return _with_indexes(await self._compare(tenant, version, found, target), unfit)
 
     def _other_history(self, ledger: Sequence[LedgerRow], links: Sequence[str], found: Schema) -> str:
-        """Why no schema is known that it should have: a repair to the wrong one would drop what holds its rows."""
+        """Return why its target schema is unknown: repairing towards a wrong one would drop tables with rows."""
         for number, row in enumerate(ledger, start=1):
             if number > len(links):
                 return f"its ledger is at version {ledger[-1].version}, and the registry ends at {len(links)}"
@@ -163,7 +162,7 @@ class DriftCheck:
                 return f"its ledger has another history at version {number} than the registry"
         if found.fingerprint == self._wanted[len(ledger)].fingerprint:
             return ""
-        # That of an earlier version is drift: a repair only adds then.
+        # The schema of an earlier version counts as drift, because its repair only adds.
         for version in range(len(links), len(ledger), -1):
             if found.fingerprint == self._wanted[version].fingerprint:
                 return f"its ledger is at version {len(ledger)}, and its schema is that of version {version}"
@@ -194,7 +193,7 @@ class DriftCheck:
 
 
 async def _unfit(target: Target, found: Schema) -> list[Table]:
-    """Its full-text indexes with which something is wrong. What takes too long for that is no fault of theirs."""
+    """Return its full-text indexes with faults. One that takes too long to check does not count as faulty."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
             return await unfit_indexes(target, found)
@@ -203,10 +202,10 @@ async def _unfit(target: Target, found: Schema) -> list[Table]:
 
 
 def _with_indexes(checked: Checked, unfit: Sequence[Table]) -> Checked:
-    """What is wrong with indexes too, and what makes them again."""
+    """Add faulty indexes and the statements that rebuild them."""
     if not unfit:
         return checked
-    # The schema comes first; what is left is found by the next check.
+    # The schema comes first; the next check finds what is left.
     mending = [] if checked.repair else [sql for table in unfit if (sql := mending_of(table))]
     return msgspec.structs.replace(
         checked,
@@ -217,7 +216,7 @@ def _with_indexes(checked: Checked, unfit: Sequence[Table]) -> Checked:
 
 
 async def _read(target: Target) -> tuple[Sequence[LedgerRow], Schema]:
-    """What the database holds. Nobody's schema may keep those waiting who come after."""
+    """Read ledger and schema, within a time limit, so that no user's schema can delay the others."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
             return await ledger_rows(target), await read_schema(target)

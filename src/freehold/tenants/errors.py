@@ -1,4 +1,4 @@
-"""Why a tenant's database cannot be handed out, or not as it once was."""
+"""Why a tenant's database cannot be opened, or not in an earlier state."""
 
 from freehold.errors import Conflict, Forbidden, FreeholdError, NotFound, Unavailable
 
@@ -61,7 +61,7 @@ class NoPointInTime(Conflict):
 
 
 def describe(error: Exception) -> str:
-    """The error for operators to read in the tenant's row. Only our own errors speak: they hold no secret."""
+    """Return the error for operators, as stored in the tenant's row. Only our own messages: they contain no secret."""
     if isinstance(error, TimeoutError):
         text = "it took too long"
     elif isinstance(error, FreeholdError):

@@ -1,7 +1,7 @@
-"""Databases that guests leave behind when they sign in to an account they had: kept until their user decides.
+"""Databases that guests leave behind when they sign in to an existing account, kept until the user decides.
 
-Nothing is merged here, for only the app knows what its rows mean. It opens the guest's database, takes what it
-wants into the user's own, and then deletes the guest's; or leaves it as it is.
+Nothing is merged here, because only the app knows what its rows mean. It opens the guest's database, copies what it
+wants into the user's own, and then deletes the guest's, or keeps it.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,43 +22,43 @@ log = get_logger()
 
 
 class GuestLink(msgspec.Struct, frozen=True, kw_only=True):
-    """A guest who signed in to an account they had, and when."""
+    """A guest who signed in to an existing account, and when."""
 
     guest_id: str
     linked_at: str
 
 
 class GuestLinks(Protocol):
-    """Which guests were whose. All methods raise `CentralUnavailable`."""
+    """Which guests belong to which users. All methods raise `CentralUnavailable`."""
 
     async def of_user(self, user_id: str) -> Sequence[GuestLink]:
-        """Those of this user, the oldest first."""
+        """Return this user's guests, oldest first."""
         ...
 
     async def has(self, user_id: str, guest_id: str) -> bool:
-        """Whether this guest is this user's."""
+        """Return whether this guest is this user's."""
         ...
 
     async def delete(self, user_id: str, guest_id: str, now: datetime) -> bool:
-        """Delete the guest and have their database deleted, in one transaction. False if it is not this user's."""
+        """Delete the guest and schedule their database for deletion, in one transaction. False if not this user's."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class GuestDatabases:
-    """What a user may do with the databases that they filled as a guest."""
+    """What users may do with the databases that they filled as guests."""
 
     links: GuestLinks
     tenants: Tenants
     clock: Callable[[], datetime] = utc_now
 
     async def of_user(self, user_id: str) -> Sequence[tuple[GuestLink, Tenant]]:
-        """The user's guest databases, the oldest link first."""
+        """Return the user's guest databases, oldest link first."""
         links = await self.links.of_user(user_id)
         return [(link, await self.tenants.store.of_user(link.guest_id)) for link in links]
 
     async def open(self, user_id: str, guest_id: str, subject: str, asked: Profile) -> UserDatabase:
-        """The guest's database with a token for the user's session.
+        """Return the guest's database with a token for the user's session.
 
         Raises:
             NotFound: the user has no such guest.
@@ -69,7 +69,7 @@ class GuestDatabases:
         return await self.tenants.database_of(guest_id, subject, asked)
 
     async def delete(self, user_id: str, guest_id: str) -> None:
-        """Delete the guest and their database, for good.
+        """Delete the guest and their database permanently.
 
         Raises:
             NotFound: the user has no such guest.

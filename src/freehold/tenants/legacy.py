@@ -1,4 +1,4 @@
-"""Moves settings and decks that an older installation kept in the central database into each user's own database."""
+"""Move settings and decks from an older installation's central database into each user's own database."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,24 +34,24 @@ class LegacyRows(Protocol):
     """The old rows. All raise `CentralUnavailable` when the central database does not answer."""
 
     async def tables(self) -> Sequence[str]:
-        """Those of `TABLES` that are there."""
+        """Return those of `TABLES` that exist."""
         ...
 
     def users(self) -> AsyncIterator[str]:
-        """Users who have rows, in order of their id; read page by page."""
+        """Yield users who have rows, in order of their id; read page by page."""
         ...
 
     async def of_user(self, user_id: str) -> Mapping[str, Sequence[Row]]:
-        """The user's rows by table, under the names that columns have in the user's own database."""
+        """Return the user's rows by table, under the column names of the user's own database."""
         ...
 
     async def remove(self, user_id: str, expected: Mapping[str, Sequence[Row]]) -> bool:
-        """Remove the user's rows; False, and nothing is removed, if they are not as expected any more."""
+        """Remove the user's rows. If they are no longer as expected, return False and remove nothing."""
         ...
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one user's rows. `error` is why they are still where they were."""
+    """The result for one user's rows. `error` is why they were not moved."""
 
     user_id: str
     settings: int = 0
@@ -61,13 +61,13 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class LegacyMove:
-    """Safe to stop at any time and to start again: copying twice does no harm, and only what has arrived goes."""
+    """May be stopped and restarted at any time: copying twice does no harm, and only what has arrived is removed."""
 
     rows: LegacyRows
     lifecycle: Lifecycle
 
     async def move(self, user_id: str, *, keep: bool = False, dry_run: bool = False) -> Moved:
-        """Copy one user's rows, see that all have arrived, and remove them unless they are to be kept."""
+        """Copy one user's rows, check that all have arrived, and remove the originals unless `keep`."""
         try:
             found = await self.rows.of_user(user_id)
             settings, decks = (len(found.get(table, ())) for table in TABLES)
@@ -101,7 +101,7 @@ async def _copy(target: Target, table: str, rows: Sequence[Row]) -> None:
 
 
 def _settings(row: Row, columns: set[str]) -> Stmt:
-    """The one row that is always there. What a device has changed since is newer, and stays."""
+    """Return an update of the one settings row. A device's later changes are newer, and stay."""
     values = {name: value for name, value in row.items() if name in columns - {"id", "updated_at"}}
     at = _moment(row.get("updated_at"))
     changes = ", ".join(f"{quoted(name)} = ?" for name in values)
@@ -119,7 +119,7 @@ def _deck(row: Row, columns: set[str]) -> Stmt:
 
 
 def _moment(value: SqlValue) -> int:
-    """Milliseconds since 1970; older rows may hold a date as text, or none."""
+    """Return milliseconds since 1970; older rows may hold a date as text, or none."""
     if isinstance(value, int | float):
         return max(int(value), 1)
     try:

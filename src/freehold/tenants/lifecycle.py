@@ -49,7 +49,7 @@ class ReservationLost(Conflict):
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant whose database was made from a file: how much came, and the version before and after."""
+    """A tenant whose database was created from a file: how much was copied, and the check of the file."""
 
     tenant: Tenant
     checked: Checked
@@ -58,9 +58,9 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifecycle:
-    """Every method may be repeated after an error or a crash: what was begun is finished or cleaned up.
+    """Every method may be repeated after an error or a crash, which finishes or cleans up what was begun.
 
-    `published` is the registry as it is now.
+    `published` returns the current registry.
     """
 
     store: LifecycleStore
@@ -73,20 +73,21 @@ class Lifecycle:
     clock: Clock = field(default_factory=SystemClock)
 
     async def find(self, reference: str) -> Tenant:
-        """The tenant of this id, user id, e-mail address or database name. Raises `NotFound`."""
+        """Return the tenant with this id, user id, e-mail address or database name. Raises `NotFound`."""
         return await self.store.find(reference)
 
     async def create(self, reference: str) -> Tenant:
-        """Have a new, empty database made for the user of this id or address, if there is none (any more).
+        """Request a new, empty database for the user with this id or address, if they have none, or no longer.
 
-        Nothing changes if there is one. Tokens, address and rows of a deleted one stay gone. The service makes it.
+        Changes nothing if there is one. A deleted database's tokens, address and rows are not restored. The service
+        creates it.
 
         Raises:
             NotFound: no such user.
-            DatabaseDeleting: the provider has not confirmed yet that the one before is gone.
+            DatabaseDeleting: the provider has not yet confirmed that the previous one is gone.
             WrongState: there is one, and it is suspended.
         """
-        with contextlib.suppress(NotFound):  # a user whom another tool brought in has none yet
+        with contextlib.suppress(NotFound):  # a user imported by another tool has none yet
             await self._seen_through(reference)
         tenant = await self.store.create(reference, self.provider.name)
         if tenant.state is TenantState.DELETING:
@@ -96,7 +97,7 @@ class Lifecycle:
         return tenant
 
     async def usable(self, reference: str, what: str) -> Tenant:
-        """The tenant, if its database is ready and here; `what` says what was to be done with it.
+        """Return the tenant if its database is ready and at this provider; `what` completes the error message.
 
         Raises:
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted: it is not.
@@ -104,12 +105,12 @@ class Lifecycle:
         return await self._here(reference, (TenantState.READY,), what)
 
     async def suspend(self, reference: str, reason: str = "") -> Tenant:
-        """Have all reads and writes refused. Twice is as good as once, and replaces the reason, which its user reads.
+        """Refuse all reads and writes. Idempotent, but replaces the reason, which the user can read.
 
         Raises:
             InvalidInput: the reason is too long.
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted: it cannot be suspended.
-            ProviderUnavailable: it is suspended for its user, and the provider is told as soon as it answers.
+            ProviderUnavailable: it is suspended for its user; the provider is told as soon as it answers.
         """
         if len(reason) > _MOST_REASON:
             raise InvalidInput(f"the reason may have {_MOST_REASON} characters at most")
@@ -121,14 +122,12 @@ class Lifecycle:
         return await self.store.find(tenant.tenant_id)
 
     async def resume(self, reference: str) -> Tenant:
-        """End `suspend`, and bring the database to the newest version if it missed some.
+        """End `suspend`, and migrate the database to the newest version, unless it was taken back from a rollout.
 
         Raises:
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted: it cannot be resumed.
-            ProviderUnavailable: it is suspended as before.
-            FreeholdError: a migration fails on it; it is resumed, at the version before.
-
-        One that was taken back from a rollout stays at its version.
+            ProviderUnavailable: it is still suspended.
+            FreeholdError: a migration failed on it; it is resumed, at the version before.
         """
         tenant = await self._here(reference, _WHOLE, "resumed")
         await self.provider.resume(tenant.database_name)
@@ -141,11 +140,11 @@ class Lifecycle:
         return await self.migrate(tenant.tenant_id)
 
     async def migrate(self, reference: str) -> Tenant:
-        """Bring the database to the newest published version; its ledger says where it stands.
+        """Migrate the database to the newest published version, starting from its ledger.
 
         Raises:
-            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: it is not at hand.
-            FreeholdError: a migration fails on it; it is at the version before.
+            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: it is not available.
+            FreeholdError: a migration failed on it; it is at the version before.
         """
         tenant = await self._here(reference, (TenantState.READY,), "migrated")
         target = await self.provider.open(tenant.database_name)
@@ -157,9 +156,10 @@ class Lifecycle:
         return await self.store.find(tenant.tenant_id)
 
     async def delete(self, reference: str) -> list[Done]:
-        """Delete the database for good. The user stays, without one.
+        """Delete the database permanently. The user stays, without one.
 
-        Returns what came of it here; with an error in it, or nothing, the service goes on until the database is gone.
+        Returns the results so far; if they contain an error, or are empty, the service continues until the database is
+        gone.
 
         Raises:
             NotFound: no such tenant.
@@ -169,7 +169,7 @@ class Lifecycle:
         return await self.operations_worker.drain(only_of=tenant.tenant_id)
 
     async def fork(self, reference: str) -> Tenant:
-        """A copy of the database as it is now, as a tenant of no user. Works while it is suspended.
+        """Copy the database as it is now to a tenant without user. Works while it is suspended.
 
         Raises:
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: it cannot be copied.
@@ -185,13 +185,13 @@ class Lifecycle:
         return made
 
     async def export(self, reference: str, path: Path) -> tuple[Tenant, Copied]:
-        """Write the database as it is at one point in time into a SQLite file. Works while it is suspended.
+        """Write the database at one point in time to a SQLite file. Works while it is suspended.
 
-        A copy that a rollout kept can be read, too, by its name.
+        Also exports a copy that a rollout kept, by its name.
 
         Raises:
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: it cannot be read.
-            CannotBeCopied: the file is not whole.
+            CannotBeCopied: the file is incomplete.
         """
         copy = await self.store.find_copy(reference)
         tenant = copy or await self._here(reference, _WHOLE, "exported")
@@ -201,7 +201,7 @@ class Lifecycle:
         return tenant, copied
 
     async def check_file(self, path: Path) -> Checked:
-        """Look at a file as `restore` does. Raises `BadBackup`."""
+        """Check a file as `restore` does. Raises `BadBackup`."""
         async with self.open_file(path) as file:
             return await self.backups.check(file, await self.published())
 
@@ -215,13 +215,13 @@ class Lifecycle:
     ) -> Restored:
         """Give the tenant a new database with the content of this file, at the newest version.
 
-        The old one is kept until the new one is whole, and then discarded. What is written to it meanwhile is lost,
-        and its address changes. A tenant whose database was deleted has one again, unless its user is gone. With
-        `accept_changes` tables may differ from what the migrations made.
+        The old one is kept until the new one is complete, and then discarded. What is written to it meanwhile is lost,
+        and the address changes. A tenant whose database was deleted gets one again, unless its user no longer exists.
+        With `accept_changes`, tables may differ from what the migrations created.
 
         Raises:
-            BadBackup, NotFound: the file is not fit; nothing was changed.
-            CannotBeCopied, MigrationFailed, ReservationLost, ProviderUnavailable: the tenant is as it was before.
+            BadBackup, NotFound: the file is unsuitable; nothing was changed.
+            CannotBeCopied, MigrationFailed, ReservationLost, ProviderUnavailable: the tenant is unchanged.
         """
         await self._seen_through(reference)
         tenant = await self._here(reference, _MAY_BE_GONE, "restored")
@@ -236,14 +236,14 @@ class Lifecycle:
         return Restored(tenant=await self.store.find(tenant.tenant_id), checked=checked, copied=copied)
 
     async def restore_at(self, reference: str, at: datetime) -> Tenant:
-        """Give the tenant a new database as its own was at `at`, an aware timestamp, at the newest version.
+        """Give the tenant a new database with its state at `at`, an aware timestamp, at the newest version.
 
-        Where the provider can. As with `restore`, the old one is kept until the new one is whole, and then discarded:
-        the provider may forget its past with it.
+        Only if the provider supports it. As in `restore`, the old one is kept until the new one is complete, and then
+        discarded; the provider may delete its history with it.
 
         Raises:
-            InvalidInput, NotFound: the moment is not over; nothing was changed.
-            NoPointInTime, MigrationFailed, ReservationLost, ProviderUnavailable: the tenant is as it was before.
+            InvalidInput, NotFound: `at` has no time zone or is in the future; nothing was changed.
+            NoPointInTime, MigrationFailed, ReservationLost, ProviderUnavailable: the tenant is unchanged.
         """
         self.check_moment(at)
         tenant = await self._here(reference, _RESTORABLE, "restored")
@@ -257,7 +257,7 @@ class Lifecycle:
         return await self.store.find(tenant.tenant_id)
 
     def check_moment(self, at: datetime) -> None:
-        """Look at a moment as `restore_at` does. Raises `InvalidInput`."""
+        """Check a timestamp as `restore_at` does. Raises `InvalidInput`."""
         if at.tzinfo is None:
             raise InvalidInput("the timestamp has no time zone; write 2026-01-31T10:20:30Z")
         if at.timestamp() * 1000 > self.clock.now_ms():
@@ -296,14 +296,14 @@ class Lifecycle:
         return tenant
 
     async def _seen_through(self, reference: str) -> None:
-        """If the tenant's database is being deleted, see to it here and now."""
+        """If the tenant's database is being deleted, try to finish that now."""
         tenant = await self.store.find(reference)
         if tenant.state is TenantState.DELETING:
             await self._tidy(tenant)
 
     @asynccontextmanager
     async def _reserved(self, tenant: Tenant) -> AsyncIterator[str]:
-        """A name for a new database. Unless a tenant has it in the end, the database is deleted."""
+        """Reserve a name for a new database, which is deleted unless a tenant gets it in the end."""
         name = new_database_name()
         await self.store.reserve(name, self.provider.name, tenant.tenant_id, self.clock.now_ms() + _LEASE_MS)
 
@@ -314,12 +314,12 @@ class Lifecycle:
             async with renewed(_RENEW_S, self.clock, keep):
                 yield name
         finally:
-            with contextlib.suppress(CentralUnavailable):  # its lease runs out
+            with contextlib.suppress(CentralUnavailable):  # its lease expires
                 await self.store.discard(name, self.clock.now_ms())
             await self._tidy(tenant)
 
     async def _tidy(self, tenant: Tenant) -> None:
-        with contextlib.suppress(FreeholdError):  # the service goes on trying
+        with contextlib.suppress(FreeholdError):  # the service keeps trying
             await self.operations_worker.drain(only_of=tenant.tenant_id)
 
 

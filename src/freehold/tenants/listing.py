@@ -1,4 +1,4 @@
-"""Lists tenants: needs the central database only, and no provider."""
+"""List tenants: uses the central database only, no provider."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ _PAGE = 500
 
 
 class ListedTenants(Protocol):
-    """The tenants' rows in the central database, to be read. All raise `CentralUnavailable`."""
+    """Read access to the tenants' rows in the central database. All raise `CentralUnavailable`."""
 
     async def page(self, *, after: str = "", limit: int = 500, state: TenantState | None = None) -> Sequence[Tenant]:
-        """Tenants in order of `tenant_id`, those after the given one."""
+        """Return tenants in order of `tenant_id`, starting after the given one."""
         ...
 
     async def counts(self) -> Mapping[TenantState, int]:
-        """How many tenants are in each state; states without any are left out."""
+        """Return the number of tenants by state, without empty states."""
         ...
 
     async def emails(self, user_ids: Sequence[str]) -> Mapping[str, str]:
-        """The addresses of those of these users that there are."""
+        """Return the addresses of those of these users who exist."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TenantListing:
-    """Tenants one after the other, and how many there are."""
+    """Iterates over tenants and counts them."""
 
     store: ListedTenants
 
     async def each(
         self, *, after: str = "", limit: int | None = None, state: TenantState | None = None
     ) -> AsyncIterator[Tenant]:
-        """Tenants in order of `tenant_id`, read page by page, so that memory stays flat however many there are."""
+        """Yield tenants in order of `tenant_id`, read page by page to keep memory constant."""
         async for page in self._pages(after, limit, state):
             for tenant in page:
                 yield tenant
@@ -42,7 +42,7 @@ class TenantListing:
     async def each_with_email(
         self, *, after: str = "", limit: int | None = None, state: TenantState | None = None
     ) -> AsyncIterator[tuple[Tenant, str | None]]:
-        """The same, each with its user's address; None if there is no such user, as for forks."""
+        """Yield the same, each with its user's address; None if there is no such user, as for forks."""
         async for page in self._pages(after, limit, state):
             emails = await self.store.emails([tenant.user_id for tenant in page])
             for tenant in page:
@@ -61,5 +61,5 @@ class TenantListing:
             left = None if left is None else left - len(page)
 
     async def counts(self) -> Mapping[TenantState, int]:
-        """How many tenants are in each state; states without any are left out."""
+        """Return the number of tenants by state, without empty states."""
         return await self.store.counts()

@@ -1,17 +1,17 @@
-"""Names of tenant databases: unguessable, chosen before any provider is asked, and recognisable as ours."""
+"""Names of tenant databases: unguessable, chosen before the provider is called, and recognisable as ours."""
 
 import re
 import secrets
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # what every provider takes in a name
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # allowed in names by every provider
 _OURS = re.compile(r"t-[a-z2-7]{26}")
 
 
 def new_database_name() -> str:
-    """A name that no other database has."""
+    """Return a new unique name."""
     return "t-" + "".join(secrets.choice(_ALPHABET) for _ in range(26))
 
 
 def is_ours(database_name: str) -> bool:
-    """Whether it looks like a name that Freehold chose. Others share the provider and are never touched."""
+    """Return whether Freehold chose this name. Databases of others at the same provider are never touched."""
     return _OURS.fullmatch(database_name) is not None

@@ -1,4 +1,4 @@
-"""SQL that an operator runs in a tenant's database: through the same guard and limits as its user's, and recorded."""
+"""SQL that an operator runs in a tenant's database: with the same guard and limits as its user's, and audited."""
 
 import hashlib
 import re
@@ -46,7 +46,7 @@ class SqlFailed(Conflict):
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """What each statement gave, and for those that may write how the schema is afterwards."""
+    """The result of each statement, and if they may write, the state of the schema afterwards."""
 
     results: Sequence[StmtResult]
     checked: Checked | None
@@ -54,7 +54,7 @@ class Ran(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class OperatorSql:
-    """`run_as_client` runs a batch as one from a client whose token has that profile is run."""
+    """`run_as_client` runs a batch like one from a client whose token has that profile."""
 
     lifecycle: Lifecycle
     run_as_client: RunAsClient
@@ -62,16 +62,16 @@ class OperatorSql:
     record: Callable[[Event], Awaitable[None]]
 
     async def run(self, reference: str, script: str, *, writes: bool = False) -> Ran:
-        """Run the statements in order and stop at the first error. All or none of them, if they are about rows and
-        tables alone; a script with transactions or settings of its own runs as it is.
+        """Run the statements in order and stop at the first error.
 
-        The audit trail has them before they run.
+        They run in one transaction, except in scripts with their own transactions or settings. The audit event is
+        recorded before they run.
 
         Raises:
             InvalidInput: no SQL, or too much.
             SqlRefused: it writes without `writes`, is made for another database, or no client may run it.
             SqlFailed: a statement failed.
-            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: the database is not at hand.
+            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: the database is not available.
         """
         statements = _statements(script)
         tenant = await self.lifecycle.usable(reference, "asked; resume it first")
@@ -80,7 +80,7 @@ class OperatorSql:
         if others := sorted(set(_MADE_FOR.findall(script)) - {tenant.database_name}):
             raise SqlRefused(f"the script was made for {', '.join(others[:3])}, not for {tenant.database_name}")
         await self.record(_event(tenant, script, len(statements), writes=writes))
-        # A setting, such as foreign keys off, means something outside a transaction alone.
+        # A setting such as foreign keys off has an effect outside a transaction only.
         ours = writes and len(statements) > 1 and all(verb(each) is Verb.OTHER for each in statements)
         steps = ["BEGIN IMMEDIATE", *statements, "COMMIT"] if ours else statements
         done = await self.run_as_client(tenant.database_name, _batch(steps), profile)
@@ -103,7 +103,7 @@ def _statements(script: str) -> list[str]:
 
 
 def _require_allowed(statements: Sequence[str], profile: Profile) -> None:
-    """Where a provider's own engine is less strict, too. Raises `SqlRefused`."""
+    """Apply our rules even if a provider's engine is less strict. Raises `SqlRefused`."""
     for number, sql in enumerate(statements, start=1):
         if fault := guard.verdict(sql):
             raise SqlRefused(f"statement {number}: {fault}")
@@ -115,7 +115,7 @@ def _require_allowed(statements: Sequence[str], profile: Profile) -> None:
 
 
 def _batch(steps: Sequence[str]) -> Batch:
-    """Each step if the one before was done; a transaction that is open at the end is undone."""
+    """Run each step if the one before succeeded; roll back a transaction that is open at the end."""
     run = [BatchStep(Stmt(sql), CondOk(at - 1) if at else None) for at, sql in enumerate(steps)]
     return Batch((*run, BatchStep(Stmt("ROLLBACK"), CondNot(CondIsAutocommit()))))
 

@@ -1,6 +1,6 @@
-"""What is to be done about databases besides making them: rows that say so, until a provider confirms that it is.
+"""Pending operations on databases other than creation: rows that remain until the provider confirms the operation.
 
-Databases go for sure, and stay suspended for sure.
+They guarantee that databases are deleted, and stay suspended.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from freehold.tenants.worker import Cooldown, Worker, WorkerConfig, within
 
 log = get_logger()
 
-# One call ends before its lease does, so that none is renewed. What is cut off is due again when its lease is over.
+# A call ends before its lease, so no lease is renewed. An interrupted one is due again when its lease expires.
 _CONFIG = WorkerConfig(concurrency=4, lease_s=60.0, limit_s=45.0, shutdown_limit_s=0.0)
 
 
 class OperationKind(StrEnum):
-    """`delete` a tenant's database, keep one `suspend`ed, `discard` one that no tenant has."""
+    """`delete` a tenant's database, keep one `suspend`ed, `discard` one without a tenant."""
 
     DELETE = "delete"
     SUSPEND = "suspend"
@@ -35,7 +35,7 @@ class OperationKind(StrEnum):
 
 
 class PendingOperation(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to do, nobody else's until `lease_until_ms`. `reason` is why a tenant is suspended."""
+    """Something to do, exclusively ours until `lease_until_ms`. `reason` is why a tenant is suspended."""
 
     kind: OperationKind
     database_name: str
@@ -46,7 +46,7 @@ class PendingOperation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """What tells it from others: nothing else is to be done about its database."""
+        """Identifies it: a database has only one pending operation."""
         return self.database_name
 
 
@@ -56,43 +56,43 @@ class PendingOperations(Protocol):
     async def claim(
         self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int, only_of: str | None = None
     ) -> Sequence[PendingOperation]:
-        """Take what is due at `due_by_ms`, of this tenant only if one is named. Of two callers only one gets it.
+        """Claim what is due at `due_by_ms`, optionally of one tenant only. Only one of two callers gets it.
 
-        A database that is being made for someone whose lease ran out is discarded.
+        Also discards a database that was being created under a lease that has expired.
         """
         ...
 
     async def next_due_ms(self, provider: str) -> int | None:
-        """When the next duty is due, or None."""
+        """Return when the next operation is due, or None."""
         ...
 
     async def done(self, operation: PendingOperation) -> bool:
-        """Record that it is done, with a receipt in the audit trail for what is gone. False if it was overtaken."""
+        """Record that it is done, and audit a deletion. False if something newer replaced it."""
         ...
 
     async def failed(self, operation: PendingOperation, error: str, retry_at_ms: int) -> None:
-        """Record why not, and when to try again; nothing happens if it was overtaken."""
+        """Record the error and when to retry; does nothing if something newer replaced it."""
         ...
 
     async def is_ready(self, tenant_id: str) -> bool:
-        """Whether the tenant is `ready` now."""
+        """Return whether the tenant is `ready` now."""
         ...
 
     async def retry_now(self, provider: str, now_ms: int, *, leases_until_ms: int | None = None) -> None:
-        """What failed is due at once; leases are kept, those of deletions until `leases_until_ms` at the most.
+        """Make failed operations due at once; keep leases, those of deletions until `leases_until_ms` at most.
 
-        Two that delete one database do no harm, so nobody need wait for the lease of one that may be dead. Only a
-        provisioner that was at work must have ended: its lease is short.
+        Deleting one database twice does no harm, so there is no need to wait for the lease of a process that may be
+        dead. Only a provisioner must have ended, and its lease is short.
         """
         ...
 
     async def in_work_until_ms(self, provider: str) -> int:
-        """When the last lease of a deletion ends that has not failed yet; 0 without any."""
+        """Return when the last lease of a deletion that has not failed yet ends; 0 without any."""
         ...
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one operation; `error` is None when the provider has confirmed it."""
+    """The result of one operation; `error` is None if the provider has confirmed it."""
 
     operation: PendingOperation
     error: str | None = None
@@ -100,9 +100,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class OperationsWorker:
-    """Any number of processes may do this at once, and be killed at any time: all that it knows is in rows.
+    """Any number of processes may run this at once, and be killed at any time: all state is in rows.
 
-    `also` is looked at each time besides, e.g. to keep a pool full.
+    `also` is called before each look, e.g. to keep a pool full.
     """
 
     pending_operations: PendingOperations
@@ -133,7 +133,7 @@ class OperationsWorker:
         ).run()
 
     async def drain(self, *, only_of: str | None = None) -> list[Done]:
-        """Do what is due now, each once; returns what came of each.
+        """Do what is due now, each once; return the results.
 
         Raises:
             CentralUnavailable: nothing more can be done at the moment.
@@ -166,13 +166,13 @@ class OperationsWorker:
         )
 
     async def retry_now(self, *, lease_limit_ms: int | None = None) -> None:
-        """What failed before is due at once; leases of deletions end within the limit, if one is given."""
+        """Make failed operations due at once; with a limit, leases of deletions end within it."""
         now_ms = self.clock.now_ms()
         until_ms = None if lease_limit_ms is None else now_ms + lease_limit_ms
         await self.pending_operations.retry_now(self.provider.name, now_ms, leases_until_ms=until_ms)
 
     async def _do(self, operation: PendingOperation) -> Exception | None:
-        """Why it could not be done; None if the provider has confirmed it, and that is recorded."""
+        """Return why it could not be done; None if the provider has confirmed it and that is recorded."""
         try:
             await within(_CONFIG.limit_s, self.clock, self._see_to(operation))
         except Exception as error:  # a bug met with one database must not stop the others
@@ -198,14 +198,14 @@ class OperationsWorker:
                     )
 
     async def _suspend(self, operation: PendingOperation) -> None:
-        with contextlib.suppress(NotFound):  # nothing that could be read; `reconcile` tells that it is missing
+        with contextlib.suppress(NotFound):  # nothing that could be read; `reconcile` reports that it is missing
             await self.provider.suspend(operation.database_name, operation.reason)
         if (
             not await self.pending_operations.done(operation)
             and operation.tenant_id
             and await self.pending_operations.is_ready(operation.tenant_id)
         ):
-            await self.provider.resume(operation.database_name)  # someone resumed it while we suspended it once more
+            await self.provider.resume(operation.database_name)  # someone resumed it while we suspended it again
 
     async def _record(self, ended: Sequence[tuple[PendingOperation, Exception | None]]) -> None:
         for operation, error in ended:

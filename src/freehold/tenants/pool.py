@@ -1,4 +1,4 @@
-"""Ready databases at the newest version that wait for a tenant, so that a sign-up need not wait for its provider."""
+"""Ready databases at the newest version, so that a sign-up need not wait for its provider."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from freehold.tenants.types import Tenant
 
 log = get_logger()
 
-_MAKING_MS = 120_000  # longer than a provider may take to make one
+_MAKING_MS = 120_000  # longer than a provider takes to create one
 _CLAIM_MS = 30_000
 _AT_ONCE = 4
 _TRIES = 3
 
 
 class SchemaKey(msgspec.Struct, frozen=True):
-    """What a waiting database must be: at this version by this history, with this schema."""
+    """What a waiting database must have: this version, history and schema."""
 
     schema_version: int
     chain: str
@@ -36,33 +36,33 @@ class PoolStore(Protocol):
     """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
 
     async def reserve(self, name: str, provider: str, schema: SchemaKey, *, size: int, until_ms: int) -> bool:
-        """Note a name to be made for the pool, unless this many are made or waiting already."""
+        """Record the name of a database to be created for the pool, unless there are already `size`."""
         ...
 
     async def put(self, name: str, schema: SchemaKey) -> bool:
-        """The database is made and waits from now on. False if it took too long."""
+        """Record that the database was created and now waits. False if it took too long."""
         ...
 
     async def claim(self, provider: str, schema: SchemaKey, tenant_id: str, until_ms: int) -> str | None:
-        """Take a waiting database of this schema, by one conditional update: of two callers only one gets it."""
+        """Claim a waiting database of this schema, by one conditional update: only one of two callers gets it."""
         ...
 
     async def give(self, name: str, tenant: Tenant) -> bool:
-        """The claimed database is the tenant's, in place of the one not made yet. False if either is gone."""
+        """Give the claimed database to the tenant, in place of the one not yet created. False if either is gone."""
         ...
 
     async def discard(self, name: str) -> None:
-        """It is not fit; it is deleted."""
+        """Schedule an unfit database for deletion."""
         ...
 
     async def discard_others(self, provider: str, schema: SchemaKey) -> int:
-        """Those of another schema are deleted; returns how many that are."""
+        """Schedule those of another schema for deletion; return how many."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """`snapshot` is that of the newest version, None while there is none: then nothing is put in or taken out."""
+    """`snapshot` returns that of the newest version; while it is None, the pool is not used."""
 
     size: int
     store: PoolStore
@@ -72,10 +72,10 @@ class Pool:
     clock: Clock
 
     async def refill(self) -> int:
-        """Throw away what is out of date and make some of what is missing; returns how many were made.
+        """Discard outdated databases and create some of the missing ones; return how many were created.
 
         Raises:
-            CentralUnavailable, ProviderUnavailable: nothing can be made at the moment.
+            CentralUnavailable, ProviderUnavailable: nothing can be created at the moment.
         """
         schema = await self._wanted()
         if schema is None:
@@ -91,7 +91,7 @@ class Pool:
         return made
 
     async def take(self, tenant: Tenant) -> str | None:
-        """Give the tenant a waiting database; its name, or None when none is fit. Looked at before it is given."""
+        """Give the tenant a waiting database, checked first; return its name, or None if none is fit."""
         schema = await self._wanted()
         if schema is None or not self.size:
             return None
@@ -120,7 +120,7 @@ class Pool:
         return await self.store.put(name, schema)
 
     async def _is_fit(self, name: str, schema: SchemaKey) -> bool:
-        """The database itself is asked: rows in the central database are what was true once."""
+        """Check the database itself: the central rows may be outdated."""
         try:
             target = await self.provider.open(name)
             if await read_ledger(target) != LedgerState(schema.schema_version, schema.chain):

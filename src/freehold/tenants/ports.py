@@ -1,4 +1,4 @@
-"""What the tenants service needs of the outside, in its own words."""
+"""What the tenants service needs from the outside."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import datetime
@@ -11,11 +11,11 @@ from freehold.profiles import Profile
 from freehold.tenants.listing import ListedTenants
 from freehold.tenants.types import Claim, Database, DatabaseToken, Marked, Tenant, TenantState
 
-Open = Callable[[str], Awaitable[Target]]  # a database by its name, as a target for migrations
+Open = Callable[[str], Awaitable[Target]]  # opens a database by name, as a target for migrations
 
 
 class DatabaseProvider(Protocol):
-    """Where tenant databases live. `tests/contract` holds every adapter to these words."""
+    """Where tenant databases live. `tests/contract` checks every adapter against these docstrings."""
 
     @property
     def name(self) -> str:
@@ -26,13 +26,13 @@ class DatabaseProvider(Protocol):
         """Create the database, or return it if it exists. Safe to repeat after a crash at any point.
 
         Raises:
-            InvalidInput: the name is not of `[a-z0-9-]{1,63}`.
+            InvalidInput: the name does not match `[a-z0-9-]{1,63}`.
             ProviderUnavailable: no answer, or it cannot write; call again later.
         """
         ...
 
     async def find(self, database_name: str) -> Database | None:
-        """The database, or None if there is no such one.
+        """Return the database, or None if it does not exist.
 
         Raises:
             ProviderUnavailable: no answer.
@@ -40,7 +40,7 @@ class DatabaseProvider(Protocol):
         ...
 
     async def locate(self, database_name: str) -> Database | None:
-        """As `find`, but perhaps from memory, some minutes old: where it is does not change while it is there."""
+        """As `find`, but may be cached for some minutes: a database's location never changes."""
         ...
 
     async def delete(self, database_name: str) -> None:
@@ -52,15 +52,15 @@ class DatabaseProvider(Protocol):
         ...
 
     def names(self) -> AsyncIterator[Sequence[str]] | None:
-        """The names of all databases that there are, a page at a time, in no particular order.
+        """Yield the names of all databases, page by page, in no particular order.
 
-        Others may share the place, so names that are not ours may be among them. None where the provider keeps no
-        list: then the central database is the only catalogue. Reading raises `ProviderUnavailable`.
+        May include names that are not ours, because others may share the provider. None if the provider has no list;
+        the central database is the only catalogue then. Reading raises `ProviderUnavailable`.
         """
         ...
 
     async def create_empty(self, database_name: str) -> None:
-        """Create the database without a single table in it. None of that name may exist.
+        """Create the database without any table. No database of that name may exist.
 
         Raises:
             InvalidInput, ProviderUnavailable: as `create`.
@@ -68,10 +68,10 @@ class DatabaseProvider(Protocol):
         ...
 
     async def suspend(self, database_name: str, reason: str = "") -> None:
-        """Refuse every read and write, of streams that are open and of replicas too, until `resume`. Idempotent.
+        """Refuse every read and write until `resume`, including those of open streams and of replicas. Idempotent.
 
-        Statements fail with the code `BLOCKED`, whoever sends them, and the reason where the provider keeps one; the
-        data stay.
+        Every client's statements fail with the code `BLOCKED`, and with the reason if the provider stores one. The data
+        is kept.
 
         Raises:
             NotFound: no such database.
@@ -80,7 +80,7 @@ class DatabaseProvider(Protocol):
         ...
 
     async def resume(self, database_name: str) -> None:
-        """End `suspend`; nothing happens if it is not suspended. Raises as `suspend` does."""
+        """End `suspend`; does nothing if it is not suspended. Raises as `suspend` does."""
         ...
 
     async def fork(self, source_name: str, target_name: str) -> Database:
@@ -88,59 +88,58 @@ class DatabaseProvider(Protocol):
 
         Raises:
             NotFound: no such source.
-            Conflict: the target exists already.
-            ProviderUnavailable: no answer; the target may be there.
+            Conflict: the target already exists.
+            ProviderUnavailable: no answer; the target may exist.
         """
         ...
 
     async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:
-        """As `fork`, but as the database was at `at`, an aware timestamp, or up to some seconds before it.
+        """As `fork`, but as the database was at `at`, an aware timestamp, or up to some seconds earlier.
 
         Raises:
             NotFound: no such source.
-            Conflict: the target exists already.
-            NoPointInTime: the provider keeps no past, or none of that time; there is no target.
-            ProviderUnavailable: no answer; the target may be there.
+            Conflict: the target already exists.
+            NoPointInTime: the provider has no history, or none of that time; there is no target.
+            ProviderUnavailable: no answer; the target may exist.
         """
         ...
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
-        """Write the database as it is at one point in time into a SQLite file. Works while suspended.
+        """Write the database at one point in time to a SQLite file, replacing an existing one. Works while suspended.
 
-        A file that is there is replaced. The provider may make a database `scratch_name` meanwhile; whatever
-        happens, it is the caller's to delete.
+        The provider may create a database `scratch_name` for this; in any case, the caller has to delete it.
 
         Raises:
             NotFound: no such database.
-            CannotBeCopied, ProviderUnavailable: the file is not whole.
+            CannotBeCopied, ProviderUnavailable: the file is incomplete.
         """
         ...
 
     async def open(self, database_name: str) -> Target:
-        """The database as a target for migrations, with full rights.
+        """Return the database as a target for migrations, with full rights.
 
         Raises:
-            NotFound: no such database; told here, or only when the target is used.
+            NotFound: no such database; raised here or when the target is first used.
         """
         ...
 
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
-        """A token that opens this database only; `subject` says for whom, e.g. a session's id.
+        """Issue a token that opens this database only; `subject` says for whom, e.g. a session's id.
 
-        Its profile is the one asked for or the most that the service hands out, whichever is narrower, as closely as
-        the provider can enforce it; the token tells which it became.
-        `generation` counts how often the database's tokens were revoked: never one of an earlier generation.
+        Its profile is the narrower of the one asked for and the most that the service issues, as closely as the
+        provider can enforce it; the token has the result. `generation` counts how often the database's tokens were
+        revoked; the token is never of an earlier generation.
 
         Raises:
-            NotFound: no such database, where the provider has to be asked.
-            ProviderUnavailable: no answer, or a token that allows something else.
+            NotFound: no such database, if the provider has to be asked.
+            ProviderUnavailable: no answer, or a token with other rights.
         """
         ...
 
     async def invalidate_tokens(self, database_name: str) -> None:
-        """Revoke every token that the provider has minted for the database so far. Safe to repeat.
+        """Revoke every token that the provider has issued for the database so far. Idempotent.
 
-        Providers that we serve ourselves leave that to the generation, which the gateway looks at.
+        Does nothing for providers that we serve ourselves: there the gateway checks the generation.
 
         Raises:
             NotFound: no such database.
@@ -149,7 +148,7 @@ class DatabaseProvider(Protocol):
         ...
 
     async def check(self) -> None:
-        """Return when databases can be reached and created.
+        """Check that databases can be reached and created.
 
         Raises:
             ProviderUnavailable: with the reason.
@@ -158,68 +157,68 @@ class DatabaseProvider(Protocol):
 
 
 class TenantStore(ListedTenants, Protocol):
-    """The tenants' rows in the central database, to be read and changed. Sign-up writes the row itself, in `auth`.
+    """Read and write access to the tenants' rows in the central database. Sign-up writes new rows itself, in `auth`.
 
     Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer.
     """
 
     async def of_user(self, user_id: str) -> Tenant:
-        """The user's tenant. Raises `NotFound`."""
+        """Return the user's tenant. Raises `NotFound`."""
         ...
 
     async def claim_due(self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int) -> Sequence[Claim]:
-        """Take tenants of this provider that are to be provisioned and due at `due_by_ms`, the longest due first.
+        """Claim tenants of this provider that need provisioning and are due at `due_by_ms`, the longest due first.
 
-        Of two callers only one gets a tenant, until `lease_until_ms`; then it is due again.
+        A tenant has one claimer at a time, until `lease_until_ms`; then it is due again.
         """
         ...
 
     async def renew(self, claims: Sequence[Claim], lease_until_ms: int) -> Sequence[Claim]:
-        """The claims with a longer lease, without those that were lost: someone else took it, or it is done."""
+        """Extend the leases and return the claims that still hold, without those taken by others or already done."""
         ...
 
     async def release(self, claim: Claim, due_at_ms: int) -> None:
-        """Give a claim back unfinished; nothing happens if it was lost."""
+        """Return a claim unfinished; does nothing if it was lost."""
         ...
 
     async def mark_ready(self, tenant_id: str, schema_version: int, database_name: str | None = None) -> Marked:
-        """Record that the database is there and at this version, if that is the newest published one.
+        """Record that the database exists at this version, if that is the newest published one.
 
-        Needs no lease: what it records is true whoever says it. Only a tenant that waits for its database changes,
-        for that of this name if one is given: it may wait for another one by now.
+        Needs no lease, because the fact is true whoever records it. Changes only a tenant that waits for its database,
+        and for the one of this name if given: it may wait for another one by now.
         """
         ...
 
     async def mark_failed(self, claim: Claim, error: str, retry_at_ms: int) -> bool:
-        """Record why this try failed and when to try again; counts the attempt. False if the claim was lost."""
+        """Record why this attempt failed and when to retry; counts the attempt. False if the claim was lost."""
         ...
 
     async def next_due_ms(self, provider: str) -> int | None:
-        """When the next tenant of this provider is to be provisioned, or None if none is."""
+        """Return when the next tenant of this provider is due for provisioning, or None."""
         ...
 
     async def count_due(self, provider: str, due_by_ms: int) -> int:
-        """How many `claim_due` could take."""
+        """Return how many tenants `claim_due` could claim."""
         ...
 
     async def count_missing(self) -> int:
-        """How many users have no tenant, e.g. because they were brought in by another tool."""
+        """Return how many users have no tenant, e.g. because another tool imported them."""
         ...
 
     async def add_missing(self, provider: str, limit: int) -> int:
-        """Write tenants, due at once, for up to `limit` such users; returns how many there were."""
+        """Add tenants, due at once, for up to `limit` such users; return how many."""
         ...
 
 
-# Brings one database to the newest published version and gives that version. Safe to repeat and to race.
+# Migrates one database to the newest published version and returns that version. Idempotent, and safe concurrently.
 BringUpToDate = Callable[[Target], Awaitable[int]]
 
 
 class Clock(Protocol):
-    """Time, so that tests need not wait for it."""
+    """Time, so that tests need not wait."""
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970, comparable between processes."""
+        """Return milliseconds since 1970, comparable between processes."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -227,81 +226,81 @@ class Clock(Protocol):
         ...
 
 
-# What the operator's work on single tenants needs of the central database.
+# What the operator's work on single tenants needs from the central database.
 
 
 class LifecycleStore(Protocol):
-    """Each method is one short transaction, with its entry in the audit trail where something happens to a tenant.
+    """Each method is one short transaction, including its audit event if it changes a tenant.
 
     All raise `CentralUnavailable` when the database does not answer.
     """
 
     async def find(self, reference: str) -> Tenant:
-        """The tenant of this id, user id, user's e-mail address or database name. Raises `NotFound`."""
+        """Return the tenant with this id, user id, user's e-mail address or database name. Raises `NotFound`."""
         ...
 
     async def find_copy(self, database_name: str) -> Tenant | None:
-        """The tenant whose database this is a copy of, kept for a while, as if it had that one; None without any."""
+        """Return the tenant whose database this is a kept copy of, as if it had this one; None if there is none."""
         ...
 
     async def is_held(self, tenant: Tenant) -> bool:
-        """Whether it was taken back from a rollout to a version that it is still below."""
+        """Return whether it was taken back from a rollout to a version that it is still below."""
         ...
 
     async def create(self, reference: str, provider: str) -> Tenant:
-        """The tenant of the user of this id or address, with a new name for a database if it has none (any more).
+        """Return the tenant of the user with this id or address, with a new database name if it has no database.
 
-        It waits for it, due at once. Nothing changes if there is one, or will be, or if it is still being deleted.
-        Raises `NotFound` if there is no such user.
+        Its new database is due at once. Changes nothing if a database exists, is due, or is still being deleted. Raises
+        `NotFound` if there is no such user.
         """
         ...
 
     async def suspend(self, tenant: Tenant, reason: str, due_at_ms: int) -> bool:
-        """`ready` or `suspended` becomes `suspended`, with the provider still to be told. False if it is neither."""
+        """Change `ready` or `suspended` to `suspended`; the provider must still be told. False in any other state."""
         ...
 
     async def suspended(self, tenant: Tenant) -> None:
-        """The provider has been told."""
+        """Record that the provider has been told."""
         ...
 
     async def resume(self, tenant: Tenant) -> bool:
-        """`suspended` becomes `ready`. False if it is not."""
+        """Change `suspended` to `ready`. False in any other state."""
         ...
 
     async def delete(self, tenant: Tenant, now_ms: int) -> bool:
-        """Any state becomes `deleting`, due when nobody can be at work on it. False if it is being or was deleted."""
+        """Change any state to `deleting`, due once nobody can be working on it. False if deleting or deleted."""
         ...
 
     async def reserve(self, database_name: str, provider: str, tenant_id: str | None, until_ms: int) -> None:
-        """Note a name before its database is made. Unless it is adopted or kept by then, it is discarded."""
+        """Record a name before its database is created. It is discarded unless adopted or kept by then."""
         ...
 
     async def keep(self, database_name: str, until_ms: int) -> bool:
-        """Put that moment off. False if it came."""
+        """Postpone that time. False if it has passed."""
         ...
 
     async def discard(self, database_name: str, now_ms: int) -> None:
-        """The database is not needed (any more)."""
+        """Record that the database is not needed, or no longer."""
         ...
 
     async def replace(
         self, tenant: Tenant, states: Collection[TenantState], database_name: str, schema_version: int
     ) -> bool:
-        """Give the tenant this reserved database; the old one is discarded.
+        """Give the tenant this reserved database and discard the old one.
 
-        One that failed, or whose database was deleted, is `ready` then. False if the tenant is in none of these
-        states, has another database by now, or the name was given up. Raises `NotFound` if its user is gone.
+        A tenant that failed or whose database was deleted becomes `ready`. False if the tenant is in none of these
+        states, has another database by now, or the name was discarded. Raises `NotFound` if its user no longer exists.
         """
         ...
 
     async def adopt(self, source: Tenant, database_name: str, schema_version: int) -> Tenant | None:
-        """A new tenant, of no user, with this reserved database, a fork of the source's. None if it was given up."""
+        """Create a tenant without user for this reserved database, a fork of the source's. None if it was discarded."""
         ...
 
     async def note_version(self, tenant: Tenant, schema_version: int) -> None:
-        """What the ledger of a ready tenant says."""
+        """Record the version in a ready tenant's ledger."""
         ...
 
     async def exported(self, tenant: Tenant) -> None:
-        """The content went into a file."""
+        """Record that the content was exported to a file."""
         ...

@@ -1,4 +1,4 @@
-"""The background work that gives every tenant its database, from rows that say what is due."""
+"""The background work that creates every tenant's database, driven by rows that say what is due."""
 
 import contextlib
 import random
@@ -19,13 +19,13 @@ from freehold.tenants.worker import Cooldown, Worker, WorkerConfig, within
 log = get_logger()
 
 _CHECK_LIMIT_S = 10.0
-# Migrations published while we work are rare; that many in a row mean that we do not see the registry's end.
+# Migrations are rarely published while we work; this many in a row mean that we never reach the newest one.
 _ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of one try. `error` is None when the database is ready, at `schema_version`."""
+    """The result of one attempt. `error` is None if the database is ready, at `schema_version`."""
 
     tenant: Tenant
     schema_version: int = 0
@@ -33,15 +33,15 @@ class Outcome:
 
 
 def retry_delay_s(error: Exception, failures: int, random: Callable[[], float]) -> float:
-    """Seconds until the next try: soon when it may be over in a moment, slowly when someone must repair it."""
+    """Return seconds until the next attempt: short for a passing failure, long if someone must fix it."""
     backoff = SOON if isinstance(error, Unavailable | TimeoutError) else SLOWLY
     return backoff.delay_s(failures, random)
 
 
 class Provisioner:
-    """Claims due tenants and makes their databases, a few at a time; any number of processes may do so at once.
+    """Claims due tenants and creates their databases, a few at a time. Any number of processes may run it at once.
 
-    `take_waiting` gives a new tenant a database that is made already, if there is one.
+    `take_waiting` gives a new tenant an already created database, if there is one.
     """
 
     def __init__(
@@ -76,21 +76,21 @@ class Provisioner:
         )
 
     def wake(self) -> None:
-        """Look at once for tenants that are due. Costs a few microseconds; any thread may call it."""
+        """Look for due tenants at once. Takes microseconds; any thread may call it."""
         self._background.wake()
 
     async def run(self) -> None:
-        """Work until cancelled; then what is in work gets a moment to end, and the rest is given back."""
+        """Work until cancelled; then work in progress gets a moment to finish, and the rest is returned."""
         await self._background.run()
 
     async def drain(self, on_end: Callable[[Outcome], None] = lambda _outcome: None) -> list[Outcome]:
-        """Provision all that is due now, each once; returns those that failed, `on_end` hears of every one.
+        """Provision all that is due now, each once; return the failures and call `on_end` for every outcome.
 
         Raises:
             CentralUnavailable, ProviderUnavailable: nothing more can be done at the moment.
         """
         failed: list[Outcome] = []
-        due_by_ms = self._clock.now_ms()  # what fails now is due later than this, so there is an end
+        due_by_ms = self._clock.now_ms()  # what fails now is due later than this, so it ends
 
         async def due_now() -> int:
             await self._check_provider()
@@ -123,19 +123,19 @@ class Provisioner:
         return failed
 
     async def count_due(self) -> int:
-        """How many tenants `drain` would take on now."""
+        """Return how many tenants `drain` would process now."""
         return await self._store.count_due(self._provider.name, self._clock.now_ms())
 
     async def one(self, tenant: Tenant) -> int:
-        """Make this tenant's database now, whoever else does so, and return its version. The worker does no more.
+        """Create this tenant's database now and return its version, even if others are doing the same.
 
-        If it fails, the service goes on trying. Three steps, each of which may be repeated after any failure, and
-        done twice at once: the database is made, brought to the newest version, and recorded as ready.
+        If it fails, the service retries. Each of the three steps may be repeated after any failure and run twice at
+        once: create the database, migrate it to the newest version, and record it as ready.
 
         Raises:
-            CentralUnavailable: nothing is recorded; the lease runs out and someone calls again.
+            CentralUnavailable: nothing is recorded; the lease expires and another call follows.
             ProviderUnavailable: nothing is recorded either.
-            FreeholdError: a migration that fails on this database, and says why.
+            FreeholdError: a migration failed on this database, with the reason.
         """
         # No transaction is open here: a slow provider must not hold the central write lock.
         tenant = await self._with_database(tenant)
@@ -150,7 +150,7 @@ class Provisioner:
         raise Unavailable(f"newer migrations than {version} are published, but the database stays there")
 
     async def _with_database(self, tenant: Tenant) -> Tenant:
-        """The tenant, once there is its database: one that was waiting, if it is new and there is one, or its own."""
+        """Return the tenant with its database: a waiting one if the tenant is new and there is one, or its own."""
         if self._take_waiting is not None and not tenant.attempts:
             name = await self._take_waiting(tenant)
             if name is not None:
@@ -159,8 +159,9 @@ class Provisioner:
         return tenant
 
     async def _take_back(self, tenant: Tenant) -> None:
-        """Its user was deleted, or it got another database, while we worked: whoever did that may have looked for
-        ours before it was there.
+        """Delete the database if its tenant was deleted or got another one meanwhile.
+
+        Whoever did that may have looked for this database before it existed.
         """
         found = await self._store.of_user(tenant.user_id)
         is_going = found.state in (TenantState.DELETING, TenantState.DELETED)
@@ -174,7 +175,7 @@ class Provisioner:
         return await self._store.next_due_ms(self._provider.name)
 
     async def _check_provider(self) -> None:
-        """After a failure: is it that one tenant, or can nothing be made at the moment?"""
+        """After a failure, check whether only that tenant is affected or nothing can be created at the moment."""
         if not self._suspects_provider:
             return
         try:
@@ -205,14 +206,14 @@ class Provisioner:
         return Outcome(tenant=tenant, schema_version=version)
 
     async def _renew(self, claims: Sequence[Claim], lease_until_ms: int) -> Sequence[Claim]:
-        """A lost lease is no reason to stop, and the next renewal may still come in time: two do no harm."""
+        """Losing a lease is no reason to stop: the next renewal may be in time, and two workers do no harm."""
         try:
             return await self._store.renew(claims, lease_until_ms)
         except CentralUnavailable:
             return ()
 
     async def _record(self, ended: Sequence[tuple[Claim, Outcome]]) -> None:
-        """Failures only: that a database is ready is recorded where it was made."""
+        """Record failures only: success was recorded in `one`."""
         for claim, outcome in ended:
             if outcome.error is not None:
                 await self._record_failure(claim, outcome.error)
@@ -231,11 +232,11 @@ class Provisioner:
         elif is_worth_a_line(failures):
             log.warning("tenant.provisioning_failed", **facts, reason=describe(error))
         if isinstance(error, CentralUnavailable):
-            return  # nothing wrong with the tenant, and nowhere to write it: its lease runs out
+            return  # the tenant is fine, and there is nowhere to record it: its lease expires
         with contextlib.suppress(CentralUnavailable):
             await self._store.mark_failed(claim, describe(error), self._clock.now_ms() + int(delay_s * 1000))
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
-            with contextlib.suppress(FreeholdError):  # its lease runs out
+            with contextlib.suppress(FreeholdError):  # its lease expires
                 await self._store.release(claim, self._clock.now_ms())

@@ -1,4 +1,4 @@
-"""Compares the provider's databases with the central database, both ways, and repairs what can be repaired."""
+"""Compare the provider's databases with the central database, both ways, and repair what can be repaired."""
 
 import asyncio
 from collections import Counter
@@ -18,34 +18,34 @@ from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.provisioner import Outcome
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 
-# The central database as the catalogue of all databases: what `reconcile` asks of it and corrects in it.
+# The central database as the catalogue of all databases: what `reconcile` reads and corrects there.
 
 
 class Catalogue(ListedTenants, Protocol):
     """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
 
     async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState | None]:
-        """Those of the names that are in use, deleted tenants' too, and the state of the tenant if there is one."""
+        """Return the names in use, including deleted tenants', each with its tenant's state or None."""
         ...
 
     async def record_version(self, tenant: Tenant, schema_version: int) -> bool:
-        """Record what a ready tenant's ledger says. False if it has another database or state by now."""
+        """Record the version in a ready tenant's ledger. False if it has another database or state by now."""
         ...
 
     async def is_held(self, tenant: Tenant) -> bool:
-        """Whether it was taken back from a rollout to a version that it is still below."""
+        """Return whether it was taken back from a rollout to a version that it is still below."""
         ...
 
     async def provision_again(self, tenant: Tenant, reason: str) -> bool:
-        """A ready tenant has no database: it waits for one again, due at once. False as above."""
+        """Let a ready tenant without database wait for a new one, due at once. False as above."""
         ...
 
     async def retry_now(self, provider: str, now_ms: int) -> int:
-        """Make the tenants that failed due at once; returns how many that were."""
+        """Make the failed tenants due at once; return how many."""
         ...
 
     async def in_work_until_ms(self, provider: str) -> int:
-        """When the last lease on a tenant that waits for its database ends; 0 when there is none."""
+        """Return when the last lease on a tenant that waits for its database ends; 0 if there is none."""
         ...
 
 
@@ -55,14 +55,14 @@ _PAGE = 500
 _AT_ONCE = 8
 _LEASE_MS = 15_000
 _LOOK_S = 0.2
-# This many vanished databases are more likely a wrong setting than accidents.
+# This many missing databases more likely mean a wrong setting than accidents.
 _ALARMING = 10
 _ALARMING_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`dry_run` changes nothing; `yes` allows what cannot be undone: see `Reconciler.run`."""
+    """`dry_run` changes nothing; `yes` allows irreversible repairs: see `Reconciler.run`."""
 
     dry_run: bool = False
     yes: bool = False
@@ -70,10 +70,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
-    """Safe to run beside the service and beside itself: each repair holds only if nothing changed meanwhile.
+    """Safe to run beside the service and itself: each repair takes effect only if nothing changed meanwhile.
 
-    `drain` provisions what is due and tells each outcome; `newest` is the newest published version. `central_names`
-    are those of the central database, which may live beside the tenants'.
+    `drain` provisions what is due and reports each outcome; `newest` returns the newest published version.
+    `central_names` are the names of the central database, which may live beside the tenants'.
     """
 
     catalogue: Catalogue
@@ -91,21 +91,19 @@ class Reconciler:
         on_finding: Callable[[Finding], None] = lambda _finding: None,
         on_checked: Callable[[int], None] = lambda _checked: None,
     ) -> Reconciled:
-        """Look at every database and every tenant once, and repair.
+        """Check every database and every tenant once, and repair.
 
-        Without `yes` a database that no tenant ever had is only reported, and so are missing databases if they are
-        suspiciously many: then the settings may name the wrong place, and all would be created again and empty.
+        Without `yes`, databases that never had a tenant are only reported, and so are missing databases if there are
+        suspiciously many: the settings may then name the wrong place, and all would be created again, empty.
 
         Raises:
-            CentralUnavailable, ProviderUnavailable: nothing more can be told.
+            CentralUnavailable, ProviderUnavailable: the check cannot continue.
         """
         return await _Run(self, options, on_finding, on_checked).all()
 
 
 @dataclass(slots=True)
 class _Run:
-    """One run and what it has found so far."""
-
     parts: Reconciler
     options: Options
     on_finding: Callable[[Finding], None]
@@ -121,8 +119,8 @@ class _Run:
         self.newest = await self.parts.newest()
         if not self.options.dry_run:
             await self._pending_operations()
-        # Names first: a name is stored before its database is made, so that one found here and not in the central
-        # database afterwards was never anyone's.
+        # Names first: a name is stored before its database is created, so one that is listed here but missing in the
+        # central database afterwards never belonged to anyone.
         names = self.parts.provider.names()
         if names is not None:
             await self._names(names)
@@ -135,7 +133,7 @@ class _Run:
         operations_worker, clock = self.parts.operations_worker, self.parts.clock
         await operations_worker.retry_now(lease_limit_ms=_LEASE_MS)
         self._done(await operations_worker.drain())
-        # Others may be at work on some, or were and died.
+        # Others may be working on some, or have died doing so.
         give_up_ms = clock.now_ms() + _LEASE_MS
         name = self.parts.provider.name
         while clock.now_ms() < min(await operations_worker.pending_operations.in_work_until_ms(name), give_up_ms):
@@ -265,7 +263,7 @@ class _Run:
         self._note(Kind.BEHIND, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=detail)
 
     def _taken_back(self, tenant: Tenant, version: int) -> None:
-        """Someone had a reason: it is reported, and not as a fault."""
+        """Report it, but not as a fault: someone had a reason."""
         detail = f"at version {version} of {self.newest}, since it was taken back from a rollout"
         self._note(Kind.TAKEN_BACK, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
 
@@ -286,7 +284,7 @@ class _Run:
         self._tell(Kind.NOT_SUSPENDED, tenant, "its tenant is suspended, but it answers", "suspended again")
 
     async def _reopen(self, tenant: Tenant) -> None:
-        """A ready tenant whose database refuses."""
+        """Resume the database of a ready tenant if it is suspended."""
         found = await self.parts.provider.find(tenant.database_name)
         if found is None or not found.is_suspended:
             raise ProviderUnavailable("its database refuses to be read")
@@ -326,14 +324,14 @@ class _Run:
         catalogue, clock, provider = self.parts.catalogue, self.parts.clock, self.parts.provider.name
         await catalogue.retry_now(provider, clock.now_ms())
         await self.parts.drain(self._provisioned)
-        # Others may be at work on some, or were and died: their leases end soon.
+        # Others may be working on some, or have died doing so: their leases end soon.
         give_up_ms = clock.now_ms() + _LEASE_MS
         while clock.now_ms() < min(await catalogue.in_work_until_ms(provider), give_up_ms):
             await clock.sleep(_LOOK_S)
         await self.parts.drain(self._provisioned)
 
     def _provisioned(self, outcome: Outcome) -> None:
-        if outcome.error is None:  # the others are found again, in their rows
+        if outcome.error is None:  # failures are found again in their rows
             tenant = outcome.tenant
             self._note(Kind.PENDING, tenant.database_name, tenant.tenant_id, repaired=True, detail="provisioned")
 

@@ -1,7 +1,7 @@
-"""Opens databases again whose engine does not open them, as a file beside the data is damaged.
+"""Repair databases that the engine cannot open because a file beside the data is damaged.
 
-That file is set aside under another name, never deleted, and the engine makes another one from the data. Nothing is
-written to the data here. See docs/self-hosting.md.
+That file is renamed, never deleted, and the engine rebuilds it from the data. Nothing is written to the data here. See
+docs/self-hosting.md.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ _AT_ONCE = 8
 _MOST_FILES = 3  # beside the data of one database
 _TABLES_SQL = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
 
-# `sound`: the engine opens it, nothing was done. `repaired`: it does again. `set_aside`: done, but the engine is not
-# running, and only the data themselves could be looked at. `would_repair`: the same with `dry_run`. `failed`: nothing
-# was done, or it does not open all the same.
+# `sound`: the engine opens it, nothing was done. `repaired`: it opens again. `set_aside`: done, but the engine is not
+# running, so only the data could be checked. `would_repair`: the same with `dry_run`. `failed`: nothing was done, or it
+# still does not open.
 Outcome = Literal["sound", "repaired", "set_aside", "would_repair", "failed"]
 
 
@@ -52,38 +52,38 @@ class DatabaseFiles(Protocol):
     """The engine's files on this machine."""
 
     async def damaged(self) -> Sequence[str]:
-        """The databases whose files show by themselves that the engine will not open them."""
+        """Return the databases whose files alone show that the engine will not open them."""
         ...
 
     async def damage(self, database_name: str) -> DatabaseDamaged | None:
-        """What is wrong with this one's files, if that can be seen."""
+        """Return what is wrong with this database's files, if that can be seen."""
         ...
 
     def alone(self, database_name: str) -> AbstractAsyncContextManager[None]:
-        """No other repair of this database is at work while this is entered; waits for one that is.
+        """Exclude other repairs of this database while this is entered; waits for a running one.
 
         Raises:
-            NotFound, Conflict: it is not there, or another one goes on for too long.
+            NotFound, Conflict: it does not exist, or another repair takes too long.
         """
         ...
 
     async def copy(self, database_name: str, folder: Path) -> Path:
-        """Copy the data, and what was committed and is not in its file yet, into a folder, as a SQLite file.
+        """Copy the data, including commits that are not in its file yet, to a SQLite file in a folder.
 
         Raises:
-            NotFound, Conflict: it is not there, cannot be read, or someone has it open.
+            NotFound, Conflict: it does not exist, cannot be read, or is open elsewhere.
         """
         ...
 
     async def set_aside(self, database_name: str, file: str) -> str:
-        """Give a file beside the data another name; returns that. Raises as `copy` does."""
+        """Rename a file beside the data and return the new name. Raises as `copy` does."""
         ...
 
 
 class Repaired(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one database. `rows` are counted after the repair, `rows_before` in the data before it.
+    """The result for one database. `rows` are counted after the repair, `rows_before` in the data before it.
 
-    `findings` is what is not as it should be, in sentences; `set_aside` are the new names of files.
+    `findings` lists remaining faults, in sentences; `set_aside` the new names of files.
     """
 
     tenant: Tenant
@@ -96,7 +96,7 @@ class Repaired(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing is left to be looked at."""
+        """Whether there is nothing left to look at."""
         return self.outcome != "failed" and not self.findings
 
 
@@ -113,7 +113,7 @@ class _Content(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """`check` compares a database's schema with its version's; `record` writes to the audit trail."""
+    """`check` compares a database's schema with its version's; `record` writes an audit event."""
 
     provider: DatabaseProvider
     files: DatabaseFiles
@@ -124,10 +124,10 @@ class Repair:
     async def broken(
         self, tenants: AsyncIterator[Tenant], on_checked: Callable[[int], None] = lambda _count: None
     ) -> AsyncIterator[Tenant]:
-        """Those whose database the engine does not open; by their files, where it is not running.
+        """Yield the tenants whose database the engine does not open, judged by its files if it is not running.
 
         Raises:
-            CentralUnavailable, ProviderUnavailable: nothing more can be told.
+            CentralUnavailable, ProviderUnavailable: the check cannot continue.
         """
         names = None if await self._is_running() else set(await self.files.damaged())
         count = 0
@@ -140,10 +140,10 @@ class Repair:
             on_checked(count)
 
     async def run(self, tenant: Tenant, *, dry_run: bool = False) -> Repaired:
-        """Repair one database. Safe to repeat after any failure, and harmless for one that is sound.
+        """Repair one database. Safe to repeat after any failure, and harmless for a sound one.
 
         Raises:
-            CentralUnavailable: what was done cannot be recorded, so nothing was.
+            CentralUnavailable: the repair could not be recorded, so nothing was done.
             FreeholdError: nothing was done; the message says why.
         """
         is_running = await self._is_running()
@@ -176,7 +176,7 @@ class Repair:
         await self.record(Event("tenant.repair_started", target, facts))
         done = await self._set_aside(done, damage, is_running=is_running)
         if done.outcome == "repaired":
-            # What is wrong with the data is found again; that SQLite could not read them says nothing of libSQL.
+            # Faults of the data are found again; that SQLite could not read them says nothing about libSQL.
             done = await self._verified(msgspec.structs.replace(done, findings=()), before)
         await self.record(
             Event(
@@ -226,7 +226,7 @@ class Repair:
         return None
 
     async def _set_aside(self, done: Repaired, damage: DatabaseDamaged, *, is_running: bool) -> Repaired:
-        """One file after the other, as long as there is another one that the engine complains of."""
+        """Set aside one file after the other while the engine complains about another one."""
         names: list[str] = []
         left: DatabaseDamaged | None = damage
         files: set[str] = set()
@@ -241,7 +241,7 @@ class Repair:
         return msgspec.structs.replace(done, outcome="failed", set_aside=tuple(names), findings=(*done.findings, why))
 
     async def _look_at(self, copy: Path) -> tuple[_Content | None, list[str]]:
-        """What is in the data, and what is wrong with them, as far as SQLite can read what libSQL wrote."""
+        """Return the content of the data and their faults, as far as SQLite can read what libSQL wrote."""
         try:
             async with self.open_file(copy) as file:
                 return await _content(file), await unsoundness(file, await read_schema(file))
@@ -249,9 +249,9 @@ class Repair:
             return None, [f"rows could not be counted beforehand: {describe(error)}"]
 
     async def _verified(self, done: Repaired, before: _Content | None) -> Repaired:
-        """Looked at through the engine itself."""
+        """Check it through the engine itself."""
         if done.tenant.state is TenantState.SUSPENDED:
-            return done  # nothing can be read; it opens, and the data were looked at
+            return done  # it opens, but cannot be read; the data were checked
         try:
             target = await self.provider.open(done.tenant.database_name)
             after = await _content(target)

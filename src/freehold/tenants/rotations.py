@@ -1,8 +1,8 @@
-"""The emergency brake: every token of a database is revoked at once, whoever has it.
+"""The emergency brake: revoke every token of a database at once.
 
-A database's generation counts how often that happened. Tokens of the providers that we serve ourselves say in their
-`gen` claim of which generation they are, and the gateway refuses those of an earlier one. Elsewhere the provider
-replaces its key, and the generation keeps a token from before out of the memory of other processes.
+A database's generation counts how often that happened. Tokens for the providers that we serve ourselves have their
+generation in the `gen` claim, and the gateway refuses those of an earlier one. Other providers replace their key, and
+the generation keeps other processes from reusing cached tokens.
 """
 
 from collections.abc import Mapping
@@ -20,20 +20,20 @@ class RotationStore(Protocol):
     """Generations in the central database. All raise `CentralUnavailable`."""
 
     async def generations(self) -> tuple[Mapping[str, int], int]:
-        """The generation of each database that was ever rotated, and how far the change feed was in the same view."""
+        """Return the generation of each rotated database, and the position of the change feed in the same snapshot."""
         ...
 
     async def check(self, database_name: str, provider: str) -> None:
-        """Return if the name is a tenant's database at this provider. Raises `NotFound`."""
+        """Check that the name is a tenant's database at this provider. Raises `NotFound`."""
         ...
 
     async def advance(self, database_name: str) -> int:
-        """Begin a new generation and record who did; gives it. Raises `NotFound`."""
+        """Begin a new generation, record who did, and return it. Raises `NotFound`."""
         ...
 
 
 class Rotations:
-    """Rotates, and tells which generation a database is at. One for each process; most databases are at 0."""
+    """Rotates, and knows each database's generation; most are at 0. One per process."""
 
     def __init__(self, store: RotationStore, provider: DatabaseProvider, changes: RecentChanges) -> None:
         self._store = store
@@ -45,25 +45,25 @@ class Rotations:
         changes.subscribe("token_rotation", self._note)
 
     async def rotate(self, database_name: str) -> int:
-        """Revoke all tokens of the database; returns the new generation. Safe to repeat after any failure.
+        """Revoke all tokens of the database; return the new generation. Safe to repeat after any failure.
 
         Raises:
             NotFound: no such tenant here.
-            ProviderUnavailable, CentralUnavailable: some tokens may still be good; call again.
+            ProviderUnavailable, CentralUnavailable: some tokens may still be valid; call again.
         """
         await self.check(database_name)
-        # The provider first: a token minted between the two steps is good, and merely replaced early.
+        # The provider first: a token issued between the two steps is valid, and merely replaced early.
         await self._provider.invalidate_tokens(database_name)
         generation = await self._store.advance(database_name)
         log.info("tenant.tokens_rotated", database=database_name, generation=generation)
         return generation
 
     async def check(self, database_name: str) -> None:
-        """Return if `rotate` has such a database. Raises `NotFound`, `CentralUnavailable`."""
+        """Check that `rotate` knows this database. Raises `NotFound`, `CentralUnavailable`."""
         await self._store.check(database_name, self._provider.name)
 
     async def generation(self, database_name: str) -> int:
-        """How often the database was rotated, as far as is committed.
+        """Return how often the database was rotated, including everything committed.
 
         Raises:
             CentralUnavailable: it was never read, and the central database does not answer.
@@ -81,5 +81,5 @@ class Rotations:
             return
         known, seen = await self._store.generations()
         self._known = known
-        # A change that this read did not see may have been told already; then it is read once more.
+        # A change that this read missed may already have been notified; then it is read again.
         self._is_stale = self._changes.position > seen

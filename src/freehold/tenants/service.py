@@ -13,7 +13,7 @@ from freehold.tenants.ports import DatabaseProvider, TenantStore
 from freehold.tenants.types import PendingDatabase, ReadyDatabase, Tenant, TenantState, UserDatabase
 
 _PAGE = 500
-# Making a database takes milliseconds; after a failure the next try may be further away.
+# Creating a database takes milliseconds; after a failure, the next attempt may be later than this.
 _PAUSES_S = (0.03, 0.06, 0.12, 0.24)
 _RETRY_AFTER_S = {TenantState.PROVISIONING: 1, TenantState.FAILED: 5}
 
@@ -21,15 +21,15 @@ log = get_logger()
 
 
 async def never_rotated(_database_name: str) -> int:
-    """The generation of a database whose tokens were never made invalid."""
+    """Return the generation of a database whose tokens were never revoked."""
     return 0
 
 
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """Hands out databases with tokens. Making the databases is the provisioner's.
+    """Issues tokens for databases. The provisioner creates the databases.
 
-    `generation` tells how often a database's tokens were revoked.
+    `generation` returns how often a database's tokens were revoked.
     """
 
     store: TenantStore
@@ -38,13 +38,13 @@ class Tenants:
     generation: Callable[[str], Awaitable[int]] = never_rotated
 
     async def database_of(self, user_id: str, subject: str, asked: Profile = "full") -> UserDatabase:
-        """The user's database with a fresh token for this subject, e.g. a session, or that it is not there yet.
+        """Return the user's database with a new token for this subject, e.g. a session, or that it is pending.
 
-        The token has the profile that was asked for, or less: as much as the service hands out.
+        The token has the requested profile, or the most that the service issues.
 
         Raises:
             NotFound: the user has no tenant.
-            DatabaseSuspended, DatabaseDeleting, DatabaseDeleted: it is not to be used (any more).
+            DatabaseSuspended, DatabaseDeleting, DatabaseDeleted: it cannot be used, or no longer.
             ProviderUnavailable: it cannot be reached at the moment.
         """
         tenant = await self._soon_made(user_id)
@@ -61,7 +61,7 @@ class Tenants:
                 raise DatabaseDeleted("your database was deleted")
 
     async def _soon_made(self, user_id: str) -> Tenant:
-        """The tenant, after a moment if its database is just being made: that is quicker than asking again."""
+        """Return the tenant, waiting briefly while its database is being created: quicker than a second request."""
         tenant = await self.store.of_user(user_id)
         for pause_s in _PAUSES_S:
             if tenant.state is not TenantState.PROVISIONING:
@@ -71,11 +71,11 @@ class Tenants:
         return tenant
 
     async def count_missing(self) -> int:
-        """How many users have no tenant yet, e.g. because another tool wrote them."""
+        """Return how many users have no tenant yet, e.g. because another tool imported them."""
         return await self.store.count_missing()
 
     async def add_missing(self) -> int:
-        """Give every user who has none a tenant, due to be provisioned; returns how many that were."""
+        """Add a tenant, due for provisioning, for every user who has none; return how many."""
         added = 0
         while page := await self.store.add_missing(self.provider.name, _PAGE):
             added += page
@@ -83,7 +83,7 @@ class Tenants:
 
     async def _ready(self, tenant: Tenant, subject: str, asked: Profile) -> ReadyDatabase:
         if tenant.provider != self.provider.name:
-            # The same name at another provider would be another database.
+            # The same name at another provider would be a different database.
             log.error("tenant.provider_not_served", tenant_id=tenant.tenant_id, provider=tenant.provider)
             raise ProviderUnavailable("your database lives where this service does not reach at the moment")
         try:
@@ -91,16 +91,16 @@ class Tenants:
             generation = await self.generation(tenant.database_name)
             token = await self.provider.mint_token(tenant.database_name, asked, subject, generation)
         except ProviderUnavailable as error:
-            # What the provider says is for operators: it may name paths and hosts.
+            # The provider's message is for operators: it may contain paths and hosts.
             raise ProviderUnavailable("your database cannot be reached at the moment; try again later") from error
         except NotFound:
             database = None
         if database is None:
             log.error("tenant.database_missing", tenant_id=tenant.tenant_id, database=tenant.database_name)
             raise ProviderUnavailable("your database cannot be found at the moment; try again later")
-        if database.is_suspended:  # being resumed or suspended just now, or by someone at the provider
+        if database.is_suspended:  # being resumed or suspended right now, or by someone at the provider
             raise DatabaseSuspended
-        log.info(  # who may hold a token until when; the token itself is written nowhere
+        log.info(  # who may hold a token until when; the token itself is stored nowhere
             "database_token.issued",
             tenant_id=tenant.tenant_id,
             subject=subject,

@@ -1,4 +1,4 @@
-"""The snapshot of the newest published version: made once for each version and process, and put to use."""
+"""The snapshot of the newest published version, built once per version and process."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from freehold.registry.published import PublishedRegistry
 
 log = get_logger()
 
-# A tenant rather waits for the history to be replayed than for a snapshot that takes this long.
+# Beyond this, a tenant replays the history instead of waiting for the snapshot.
 _PATIENCE_S = 20.0
 _RETRY_S = 30.0
 _CONSEQUENCE = "every new tenant replays all migrations"
@@ -27,14 +27,14 @@ class _Build(NamedTuple):
     chain: str
     task: "asyncio.Task[Snapshot | None]"
     wait_until: float
-    retry_at: list[float]  # when to try again, if something outside was to blame
+    retry_at: list[float]  # when to retry, if the cause was external
 
 
 class Snapshots:
-    """To be made and used on one event loop. `published` gives the registry as it is now, at no cost.
+    """For use on one event loop. `published` returns the current registry at no cost.
 
-    With `prove` the scratch databases are of another engine than the tenants': then the first tenant of each version
-    replays, and the snapshot is used for others only if that came to the same.
+    With `prove`, the scratch databases use another engine than the tenants': the first tenant of each version replays,
+    and others use the snapshot only if the result was the same.
     """
 
     def __init__(
@@ -51,22 +51,22 @@ class Snapshots:
         self._patience_s = patience_s
         self._build: _Build | None = None
         self._history: tuple[PublishedRegistry, History] | None = None
-        self._proven: set[str] = set()  # chains, as below
+        self._proven: set[str] = set()  # chain hashes, as in _refused
         self._refused: set[str] = set()
 
     async def get(self) -> Snapshot | None:
-        """The snapshot of the newest version, or None when tenants have to replay its history.
+        """Return the snapshot of the newest version, or None if tenants have to replay its history.
 
         Raises:
-            RegistryTampered, CentralUnavailable: what is published cannot be told.
+            RegistryTampered, CentralUnavailable: the registry cannot be read.
         """
         return await self._of(await self._published())
 
     async def history(self) -> History:
-        """All that is published, as appliers take it: the same object until something more is.
+        """Return everything published, for appliers: the same object until more is published.
 
         Raises:
-            RegistryTampered, CentralUnavailable: what is published cannot be told.
+            RegistryTampered, CentralUnavailable: the registry cannot be read.
         """
         published = await self._published()
         if self._history is None or self._history[0] is not published:
@@ -74,7 +74,7 @@ class Snapshots:
         return self._history[1]
 
     async def bring_up_to_date(self, target: Target) -> int:
-        """Bring a database to the newest version; see `BringUpToDate`. A fresh one takes the snapshot.
+        """Migrate a database to the newest version; see `BringUpToDate`. A fresh one is loaded from the snapshot.
 
         Raises as `apply` does.
         """
@@ -83,37 +83,37 @@ class Snapshots:
         is_proven = snapshot is not None and (not self._prove or snapshot.chain in self._proven)
         if snapshot is not None and is_proven and await self._load(target, snapshot):
             return snapshot.version
-        # Not fresh, at another version, or overtaken: whatever is missing comes one by one.
+        # Not fresh, at another version, or overtaken: apply what is missing one by one.
         done = await apply(target, published.migrations)
         if snapshot is not None and not is_proven and len(done.applied) == snapshot.version:
             await self._compare(target, snapshot)
         return done.version
 
     async def _compare(self, target: Target, snapshot: Snapshot) -> None:
-        """Look whether replaying came to what the snapshot holds, on the tenants' own engine."""
+        """Check that replaying on the tenants' own engine gave what the snapshot holds."""
         try:
             if await is_result_of(target, snapshot):
                 self._proven.add(snapshot.chain)
             else:
                 self._refuse(snapshot, "the tenants' engine makes something else of the migrations")
         except Unavailable:
-            pass  # the next tenant may tell
+            pass  # the next tenant may decide
         except FreeholdError as error:
             self._refuse(snapshot, str(error))
 
     async def _load(self, target: Target, snapshot: Snapshot) -> bool:
-        """Whether the database is at the snapshot's version now."""
+        """Load the snapshot; return whether the database is at its version now."""
         try:
             state = await load(target, snapshot)
         except DatabaseBusy:
-            return False  # whoever is at work there may be doing just this
+            return False  # whoever is working there may be doing just this
         except SnapshotUnfit as error:
             self._refuse(snapshot, str(error))
             return False
         return state == LedgerState(snapshot.version, snapshot.chain)
 
     def _refuse(self, snapshot: Snapshot, reason: str) -> None:
-        """Use it no more, and say so."""
+        """Log the reason and stop using the snapshot."""
         if snapshot.chain not in self._refused:
             self._refused.add(snapshot.chain)
             log.warning("snapshot.refused", version=snapshot.version, reason=reason, consequence=_CONSEQUENCE)
@@ -126,7 +126,7 @@ class Snapshots:
             retry_at = [float("inf")]
             task = asyncio.create_task(self._try(published, retry_at))
             build = self._build = _Build(published.chain, task, time.monotonic() + self._patience_s, retry_at)
-        # Several tenants wait for one build, and none of them ends it by giving up.
+        # Several tenants wait for one build, and none of them cancels it by giving up.
         await asyncio.wait({build.task}, timeout=max(build.wait_until - time.monotonic(), 0))
         return build.task.result() if build.task.done() else None
 
@@ -134,7 +134,7 @@ class Snapshots:
         began = time.monotonic()
         version, migrations = published.version, published.migrations
         try:
-            # A loop of its own: replaying blocks, and the scratch database may block too.
+            # A separate loop: replaying blocks, and the scratch database may block too.
             snapshot = await asyncio.to_thread(lambda: asyncio.run(build_snapshot(migrations, self._scratch)))
         except (Unavailable, OSError) as error:
             retry_at[0] = time.monotonic() + _RETRY_S

@@ -1,4 +1,4 @@
-"""A tenant: one user's database and its life."""
+"""A tenant: one user's database and its lifecycle."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -8,7 +8,7 @@ import msgspec
 
 from freehold.profiles import Profile
 
-# What answers and older clients know of profiles: `full` stands for `rows` too.
+# What responses and older clients know of profiles; `full` also stands for `rows`.
 AccessLevel = Literal["full", "read_only"]
 
 
@@ -23,14 +23,14 @@ class TenantState(StrEnum):
     FAILED = "failed"
 
 
-# A provisioner has work to do on these, and on no others.
+# The only states in which a provisioner has work to do.
 UNPROVISIONED = (TenantState.PROVISIONING, TenantState.FAILED)
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """The central row of one tenant. `schema_version` is what was last seen in its ledger (0 before).
+    """The central row of one tenant. `schema_version` is the version last seen in its ledger (0 before).
 
-    `attempts` counts the tries that failed since it was last ready; `error` is for operators, not for its user.
+    `attempts` counts failures since it was last ready; `error` is for operators, not for the user.
     """
 
     tenant_id: str
@@ -46,31 +46,31 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant to work on, nobody else's until `lease_until_ms`, which also tells this claim from a later one."""
+    """A tenant to work on, exclusively until `lease_until_ms`, which also distinguishes this claim from later ones."""
 
     tenant: Tenant
     lease_until_ms: int
 
     @property
     def key(self) -> str:
-        """What tells it from claims of other tenants."""
+        """Identifies the claim among those of other tenants."""
         return self.tenant.tenant_id
 
 
-# `behind`: a newer migration is published, bring it up to date and mark again. `not_pending`: it is ready
-# already, or being deleted; nothing was changed.
+# `behind`: a newer migration is published, so migrate and mark again. `not_pending`: it is already ready or is being
+# deleted; nothing was changed.
 Marked = Literal["ready", "behind", "not_pending"]
 
 
 def level_of(profile: Profile) -> AccessLevel:
-    """The profile in the two words that there were before profiles."""
+    """Return the profile in the two values that existed before profiles."""
     return "full" if profile in {"rows", "full"} else "read_only"
 
 
 class DatabaseToken(msgspec.Struct, frozen=True, kw_only=True):
     """A short-lived token for one database. Never stored, never logged.
 
-    `profile` is what the database will really let it do.
+    `profile` is what the database will actually allow.
     """
 
     text: str
@@ -79,7 +79,7 @@ class DatabaseToken(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def access_level(self) -> AccessLevel:
-        """`profile` in older words."""
+        """`profile` in the older values."""
         return level_of(self.profile)
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ class DatabaseToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a tenant's database is. `url` is what official clients take; it ends in `/`.
+    """Where a tenant's database is. `url` is for official clients and ends in `/`.
 
     `is_suspended`: its provider refuses all reads and writes.
     """
@@ -100,7 +100,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadyDatabase(msgspec.Struct, frozen=True, kw_only=True):
-    """A database to use now, with a token made for this one answer."""
+    """A usable database with a token issued for this response."""
 
     tenant: Tenant
     database: Database
@@ -108,7 +108,7 @@ class ReadyDatabase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingDatabase(msgspec.Struct, frozen=True, kw_only=True):
-    """A database that is not there yet; ask again after `retry_after_s`."""
+    """A database that does not exist yet; ask again after `retry_after_s`."""
 
     tenant: Tenant
     retry_after_s: int

@@ -1,6 +1,6 @@
-"""The one background worker: looks for what is due, claims it, does it under a lease, and records what came of it.
+"""The one background worker: looks for due work, claims it, does it under a lease, and records the outcome.
 
-Three kinds of work use it: making databases (`provisioner.py`), what is pending besides (`pending_operations.py`),
+Three kinds of work use it: creating databases (`provisioner.py`), other pending operations (`pending_operations.py`),
 and the waves of a rollout (`rollouts/worker.py`). `DESIGN.md` beside this file draws the loop.
 """
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class Leased(Protocol):
-    """Something claimed: ours until its lease is over."""
+    """Something claimed: ours until its lease expires."""
 
     @property
     def key(self) -> str:
-        """What it is, whoever has claimed it, and however often."""
+        """Identifies the work, regardless of who has claimed it and how often."""
         ...
 
 
@@ -37,11 +37,11 @@ OutcomeT = TypeVar("OutcomeT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
-    """`lease_s` is how long a killed process keeps others from what it claimed; leases are renewed while it works.
+    """Limits of a worker.
 
-    `limit_s` is how long one may take. What has ended is recorded when `flush_s` have passed since the last time, or
-    `flush_at` are together. A worker that is stopped gives what it is at work on `shutdown_limit_s` to end; None: as
-    long as it takes.
+    `lease_s` is how long a killed process blocks its claims; leases are renewed during work. `limit_s` is the most time
+    for one piece of work. Outcomes are recorded every `flush_s`, or once there are `flush_at`. A stopped worker waits
+    `shutdown_limit_s` for work in progress; None: without limit.
     """
 
     concurrency: int = 4
@@ -55,14 +55,14 @@ class WorkerConfig:
 
 @dataclass(slots=True)
 class Cooldown:
-    """Counts failures in a row, rests longer after each, and logs some of them rather than all."""
+    """Counts consecutive failures, pauses longer after each, and logs only some of them."""
 
     random: Callable[[], float]
     failures: int = 0
     since_ms: int = 0
 
     def after(self, error: Exception, now_ms: int) -> float:
-        """Seconds to rest after this failure."""
+        """Return the seconds to pause after this failure."""
         if not self.failures:
             self.since_ms = now_ms
         self.failures += 1
@@ -73,7 +73,7 @@ class Cooldown:
         return OUTAGE.delay_s(self.failures, self.random)
 
     def is_over(self, now_ms: int) -> None:
-        """Note that everything answers (again)."""
+        """Record that everything answers, or answers again."""
         if self.failures:
             log.info("provisioner.resumed", after_ms=now_ms - self.since_ms)
             self.failures = 0
@@ -85,26 +85,26 @@ async def _none_renewed(_claims: Sequence[object], _lease_until_ms: int) -> Sequ
 
 
 async def _none_given_back(_claims: Sequence[object]) -> None:
-    """For work that is due again when its lease is over."""
+    """For work that is due again when its lease expires."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Worker(Generic[ClaimT, OutcomeT]):
-    """Any number may share the work, and each may be killed at any time: all that has to last is in rows.
+    """Any number may share the work, and each may be killed at any time: all lasting state is in rows.
 
     What differs between kinds of work is passed in:
 
-    - `next_due_ms` tells when something is due, now or later; None when nothing is. Asked before each claim.
-    - `claim` takes up to a number of what is due, under a lease until a given time.
+    - `next_due_ms` returns when something is due, now or later; None if nothing is. Called before each claim.
+    - `claim` claims up to a number of due items, under a lease until a given time.
     - `do` does one, and never raises.
-    - `record` writes down what came of some, each with the claim as it was renewed last.
-    - `renew` returns those claims that are still ours, with the longer lease.
+    - `record` records outcomes, each with the claim as last renewed.
+    - `renew` returns the claims that are still ours, with the longer lease.
     - `give_back` returns claims unfinished.
-    - `room` is how many are done at once, `wanted` how many to claim when this many already wait for room. By default
-      nothing waits: as many are claimed as there is room for.
+    - `room` is how many run at once, `wanted` how many to claim while this many wait for room. By default nothing
+      waits: as many are claimed as there is room for.
 
-    With a `cooldown` a failure to look, renew or record is followed by a rest, and the work goes on; without one
-    it is raised.
+    With a `cooldown`, a failure to look, renew or record causes a pause, and the work continues; without one, it is
+    raised.
     """
 
     clock: Clock
@@ -119,12 +119,12 @@ class Worker(Generic[ClaimT, OutcomeT]):
     wanted: Callable[[int], int] | None = None
     cooldown: Cooldown | None = None
 
-    # Claimed and not yet recorded, with the newest lease; and of these, those that wait, are being done, have ended.
+    # Claimed but not yet recorded, with the newest lease. The next three partition it: waiting, in progress, ended.
     _held: dict[str, ClaimT] = field(default_factory=dict, init=False)
     _waiting: deque[str] = field(default_factory=deque, init=False)
     _doing: dict[asyncio.Task[OutcomeT], str] = field(default_factory=dict, init=False)
     _ended: list[tuple[str, OutcomeT]] = field(default_factory=list, init=False)
-    # These go on beside the work: it never waits for the central database.
+    # These run beside the work, which never waits for the central database.
     _looking: asyncio.Task[None] | None = field(default=None, init=False)
     _renewing: asyncio.Task[None] | None = field(default=None, init=False)
     _recording: asyncio.Task[None] | None = field(default=None, init=False)
@@ -140,15 +140,15 @@ class Worker(Generic[ClaimT, OutcomeT]):
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
 
     def wake(self) -> None:
-        """Look at once for what is due. Costs a few microseconds; any thread may call it."""
+        """Look for due work at once. Takes microseconds; any thread may call it."""
         self._is_woken = True
         loop = self._loop
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # that loop is closed: nobody sleeps in it
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody sleeps in it
                 loop.call_soon_threadsafe(self._stirred.set)
 
     def end(self) -> None:
-        """Begin nothing more: `run` returns when what is under way has ended and is recorded."""
+        """Begin nothing more: `run` returns once work in progress has ended and is recorded."""
         self._is_ending = True
         self._stirred.set()
 
@@ -159,15 +159,15 @@ class Worker(Generic[ClaimT, OutcomeT]):
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether all that was claimed has ended and is recorded."""
+        """Whether everything claimed has ended and is recorded."""
         return not self._held and self._recording is None
 
     async def run(self) -> None:
         """Work until `end` is called, or until cancelled.
 
-        Cancelled once, it gives what is under way some time to end, records that and gives the rest back: a claim or
-        an outcome on its way to the central database is not lost. Cancelled twice, it stops at once, and leases
-        run out.
+        Cancelled once, it waits for work in progress for a while, records outcomes and returns the other claims, so
+        that no claim or outcome on its way to the central database is lost. Cancelled twice, it stops at once, and
+        leases expire.
         """
         self._loop, self._is_ending = asyncio.get_running_loop(), False
         self._recorded_ms = self.clock.now_ms()
@@ -181,7 +181,7 @@ class Worker(Generic[ClaimT, OutcomeT]):
             await self._stop()
 
     def _begin(self) -> bool:
-        """Begin all that can begin now; whether anything is under way."""
+        """Begin everything that can begin now; return whether anything is in progress."""
         now_ms = self.clock.now_ms()
         alarms: list[float] = []
         if not self._is_ending:
@@ -197,7 +197,7 @@ class Worker(Generic[ClaimT, OutcomeT]):
                     self._looking = self._start(self._look(wanted))
                 else:
                     alarms.append(look_from_ms)
-        # Never while leases are being renewed: an outcome counts only under the newest one.
+        # Never while leases are being renewed: an outcome counts only under the newest lease.
         if self._ended and self._recording is None and self._renewing is None:
             record_from_ms = self._recorded_ms + self.config.flush_s * 1000
             is_rest = not (self._doing or self._waiting or self._looking)
@@ -222,13 +222,13 @@ class Worker(Generic[ClaimT, OutcomeT]):
     def _set_alarm(self, at_ms: float, now_ms: int) -> None:
         if self._alarm is not None:
             if self._alarm_ms <= at_ms:
-                return  # one that rings early does no harm
+                return  # waking early does no harm
             self._alarm.cancel()
         self._alarm_ms = at_ms
         self._alarm = self._start(self.clock.sleep((at_ms - now_ms) / 1000))
 
     def _take_in(self) -> None:
-        """What has come to its end. Raises, or rests for, what looking, renewing or recording raised."""
+        """Collect what has ended. Raises, or pauses for, errors of looking, renewing or recording."""
         for doing in [task for task in self._doing if task.done()]:
             self._ended.append((self._doing.pop(doing), doing.result()))
         if self._alarm is not None and self._alarm.done():
@@ -242,14 +242,14 @@ class Worker(Generic[ClaimT, OutcomeT]):
         for task in ended:
             try:
                 task.result()
-            except Exception as error:  # whatever it is, this work must not stop for good
+            except Exception as error:  # no error may stop this work for good
                 if self.cooldown is None:
                     raise
                 now_ms = self.clock.now_ms()
                 self._rest_until_ms = now_ms + self.cooldown.after(error, now_ms) * 1000
 
     async def _look(self, wanted: int) -> None:
-        """Claim what is due, and note when to look again."""
+        """Claim what is due, and schedule the next look."""
         due_ms, now_ms = await self.next_due_ms(), self.clock.now_ms()
         idle_ms = self.config.poll_s * 1000
         if due_ms is not None and due_ms > now_ms:
@@ -266,7 +266,7 @@ class Worker(Generic[ClaimT, OutcomeT]):
         if not self._held:
             self._renew_soon()
         for claim in claims:
-            # A lease of our own that ran out meanwhile comes back as a new claim: once is enough.
+            # A lease of our own that expired meanwhile comes back as a new claim: do it only once.
             if claim.key not in self._held:
                 self._waiting.append(claim.key)
             self._held[claim.key] = claim
@@ -280,13 +280,13 @@ class Worker(Generic[ClaimT, OutcomeT]):
         self._renew_from_ms = self.clock.now_ms() + self.config.lease_s * 1000 / 3
 
     async def _record(self) -> None:
-        """Write down what has ended, under the leases as they were renewed meanwhile."""
+        """Record what has ended, under the leases as renewed meanwhile."""
         ended, self._ended = self._ended, []
         await self.record([(self._held.pop(key), outcome) for key, outcome in ended])
         self._recorded_ms = self.clock.now_ms()
 
     async def _stop(self) -> None:
-        """Let what is under way end, record it, and give the rest back."""
+        """Let work in progress end, record it, and return the other claims."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -308,12 +308,12 @@ class Worker(Generic[ClaimT, OutcomeT]):
             await self.give_back(back)
 
     def _lease_end_ms(self) -> int:
-        """When a lease taken now is over."""
+        """Return when a lease taken now expires."""
         return self.clock.now_ms() + int(self.config.lease_s * 1000)
 
 
 async def within(limit_s: float, clock: Clock, work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns. Raises `TimeoutError` if it takes longer, and then it is cancelled."""
+    """Return what the work returns. Raises `TimeoutError`, and cancels it, if it takes longer."""
     working, nap = asyncio.create_task(work), asyncio.create_task(clock.sleep(limit_s))
     try:
         await asyncio.wait({working, nap}, return_when=asyncio.FIRST_COMPLETED)
@@ -328,7 +328,7 @@ async def within(limit_s: float, clock: Clock, work: Coroutine[Any, Any, T]) -> 
 
 @asynccontextmanager
 async def renewed(every_s: float, clock: Clock, renew: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """While this is entered, something is renewed again and again. Where that fails once, the next time may do."""
+    """Renew something periodically inside the `async with` block; a failed renewal is followed by the next."""
     renewing = asyncio.create_task(_renew_again_and_again(every_s, clock, renew))
     try:
         yield
