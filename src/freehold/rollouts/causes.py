@@ -1,4 +1,4 @@
-"""Tells apart why tenants were not migrated, from what was written down of each."""
+"""Group tenants that were not migrated by cause, using their recorded errors."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,15 +10,15 @@ OTHER = "other"
 
 _EXAMPLES = 3
 _MOST_GROUPS = 200
-# With more variants of one word than this, messages are one cause that names many things, not many causes.
+# If one word has more variants than this, the messages are one cause that names many things, not many causes.
 _VARIANTS = 8
 _SELDOM = 1_000
-# Only a few simple forms are compared with every message: someone may have chosen the words to make that slow.
+# Only a few simple patterns are compared with every message: a user could choose words that make this slow.
 _FORMS = 10
 _GAPS = 2
 _ANY = "…"
 
-# Where in the migrations it happened is part of the cause: these numbers are not the tenant's own.
+# The place in the migrations is part of the cause: these numbers are not the tenant's own.
 _PLACE = re.compile(r"migration \d+ \([^)]*\)(?:, statement \d+, line \d+)?|version \d+")
 _OWN = re.compile(
     r"t-[a-z2-7]{26}"  # a database's name
@@ -27,7 +27,7 @@ _OWN = re.compile(
 )
 
 
-_Kind = tuple[str, str]  # the code, and where in the migrations
+_Kind = tuple[str, str]  # the code, and the place in the migrations
 _Key = tuple[_Kind, tuple[str, ...]]  # and the words of the message
 
 
@@ -44,15 +44,15 @@ class _Group:
 
 
 class Causes:
-    """Groups of like causes. However many tenants and messages there are, the groups are a bounded number.
+    """Groups of similar causes, limited in number however many tenants and messages there are.
 
-    Messages are alike that differ in numbers, quoted values and databases' names; and so are those that differ in
-    words at places where there are many: names that tenants chose themselves.
+    Messages are similar if they differ in numbers, quoted values and database names, or in words where there are many
+    variants, such as names that tenants chose themselves.
     """
 
     def __init__(self) -> None:
         self._groups: dict[_Key, _Group] = {}
-        self._open: dict[tuple[_Kind, int], set[int]] = {}  # places in messages of one length where any word may be
+        self._open: dict[tuple[_Kind, int], set[int]] = {}  # positions in messages of one length where any word may be
         self._rest = _Group(OTHER, "more causes than can be told apart")
 
     def add(self, cause: str, error: str, tenant_id: str) -> None:
@@ -61,7 +61,7 @@ class Causes:
         key = self._opened(((cause, where), words))
         group = self._groups.get(key)
         if group is None and len(self._groups) >= _MOST_GROUPS:
-            if self._rest.tenants % _SELDOM == 0:  # it goes through all groups
+            if self._rest.tenants % _SELDOM == 0:  # rarely, because it goes through all groups
                 self._gather()
                 key = self._opened(key)
             group = self._groups.get(key)
@@ -72,7 +72,7 @@ class Causes:
         group.take(1, [tenant_id])
 
     def most_first(self, limit: int) -> list[Failure]:
-        """The groups, those with most tenants first; the last of `limit` is all others together."""
+        """Return the groups, largest first; the last of `limit` combines all others."""
         self._gather()
         groups = sorted(_folded(self._groups), key=lambda each: -each.tenants)
         rest = self._rest
@@ -92,7 +92,7 @@ class Causes:
         return kind, tuple(_ANY if at in places else word for at, word in enumerate(words))
 
     def _gather(self) -> None:
-        """Put groups together that differ where there are many different words."""
+        """Merge groups that differ only where there are many different words."""
         words_at: dict[tuple[_Kind, int], dict[int, set[str]]] = {}
         for kind, words in self._groups:
             columns = words_at.setdefault((kind, len(words)), {})
@@ -108,7 +108,7 @@ class Causes:
 
 
 def _folded(groups: dict[_Key, _Group]) -> Iterator[_Group]:
-    """The groups, with those merged that differ only in how many words a tenant's own name has."""
+    """Merge groups that differ only in the number of words in a tenant's own name."""
     found: dict[_Key, _Group] = {}
     for (kind, words), group in groups.items():
         folded = tuple(word for at, word in enumerate(words) if word != _ANY or words[at - 1 : at] != (_ANY,))
@@ -140,6 +140,6 @@ def _at_many(columns: dict[int, set[str]]) -> Iterator[int]:
 
 
 def _parts(error: str) -> tuple[str, tuple[str, ...]]:
-    """Where in the migrations it happened, and the other words, without what may be each tenant's own."""
+    """Return the place in the migrations, and the other words without what may be each tenant's own."""
     where = " ".join(each.group() for each in _PLACE.finditer(error))
     return where, tuple(_OWN.sub(_ANY, _PLACE.sub("", error)).split())

@@ -1,4 +1,4 @@
-"""What a rollout can be refused for."""
+"""Why a rollout can be refused."""
 
 from freehold.errors import Conflict, InvalidInput
 

@@ -13,7 +13,7 @@ from freehold.tenants.drift import OwnChange
 
 
 class Health(Struct, frozen=True):
-    """`reason` is why the wave is not well. `set_aside` databases tell nothing: their users changed the schema."""
+    """`reason` is why the wave is unhealthy. `set_aside` databases do not count: their users changed the schema."""
 
     reason: str | None = None
     well: int = 0
@@ -26,7 +26,7 @@ async def health_of(
     sql: str,
     own_change: Callable[[Target], Awaitable[OwnChange | None]],
 ) -> Health:
-    """How the wave is. The first value of the first row must be true in each database that is as it should be."""
+    """Check the wave: the query's first value must be true in each database that its user has not changed."""
     well = set_aside = 0
     for name in names:
         reason = await _unwell(open_database, name, sql)
@@ -40,7 +40,7 @@ async def health_of(
 
 
 async def try_health(target: Target, sql: str) -> bool:
-    """Whether the query is true in a database that is as it should be. Raises `BadRollout` if it is none."""
+    """Return whether the query is true in this unchanged database. Raises `BadRollout` if it fails or is empty."""
     (answer,) = await target.run([Batch(_look(sql))])
     if error := answer.step_errors[1]:
         raise BadRollout(f"the health query fails on an empty database of that version: {error.message}")
@@ -51,7 +51,7 @@ async def try_health(target: Target, sql: str) -> bool:
 
 
 def _look(sql: str) -> tuple[BatchStep, ...]:
-    """A look, whatever it says: nothing of it is kept."""
+    """Return steps that run the query and roll back whatever it does."""
     return (BatchStep(Stmt(sql="BEGIN")), BatchStep(Stmt(sql=sql)), BatchStep(Stmt(sql="ROLLBACK")))
 
 

@@ -39,10 +39,10 @@ class _Counting:
 
 @dataclass(frozen=True, slots=True)
 class MigrateOne:
-    """Brings a tenant to the version, whoever else does so at the same time. Never raises.
+    """Migrates a tenant to the version, safely even if others do the same. Never raises.
 
-    `prepare` is what comes before the tenant's change. `own_change` says what its user had done to its schema; only
-    those are looked at that could not be migrated.
+    `prepare` runs before the tenant's change. `own_change` returns what the user changed in the schema; it is called
+    only if the migration failed.
     """
 
     open: Callable[[str], Awaitable[Target]]
@@ -64,7 +64,7 @@ class MigrateOne:
                 counting, self.migrations, to=self.to_version, recorded=step.recorded_version, distrusts=True
             )
             ended = Ended(step=step, state="migrated" if done.applied else "skipped", version=done.version)
-        except Exception as error:  # whatever one tenant meets must not stop the others
+        except Exception as error:  # no tenant's error may stop the others
             ended = self._failed(step, error)
             if counting is not None and _may_be_its_own_doing(ended):
                 ended = await self._told_apart(ended, counting)
@@ -73,7 +73,7 @@ class MigrateOne:
         )
 
     async def _told_apart(self, ended: Ended, target: Target) -> Ended:
-        """`drifted` if its user had changed the schema or filled it, else as it was: a failure of the migration."""
+        """Return `drifted` if its user changed the schema or filled the database, else `ended` as it is."""
         if ended.cause == DatabaseFull.code and (full := await fullness(target)) is not None:
             return _drifted(ended, full, "full")
         try:
@@ -81,7 +81,7 @@ class MigrateOne:
         except FreeholdError as error:
             log.info("rollout.drift_unknown", tenant_id=ended.step.tenant_id, code=error.code, reason=str(error))
             return ended
-        except Exception:  # what someone put into a schema must not stop the others
+        except Exception:  # whatever someone put into a schema must not stop the others
             log.exception("rollout.drift_unknown", tenant_id=ended.step.tenant_id)
             return ended
         if found is None:
@@ -105,18 +105,16 @@ def _drifted(ended: Ended, why: str, cause: str) -> Ended:
 
 
 def _may_be_its_own_doing(ended: Ended) -> bool:
-    """Whether to look for it: a database that did not answer once is first asked again."""
+    """Return whether to look for the user's own change; a database that failed to answer once is retried first."""
     return ended.state == "failed" or ended.step.attempts > 0 or ended.cause == DatabaseFull.code
 
 
-# Whether a database was as good as full before a migration that found no room in it: its user's doing.
-
-# A migration may well need as much room again as there is data; no user may stop a release by taking it.
+# A migration may need as much space again as there is data. No user may stop a release by using it up.
 _FULL = 0.5
 
 
 async def fullness(target: Target) -> str | None:
-    """How much of its room is taken, in words, if that is half or more; None if it is less, or nobody tells."""
+    """Return how full the database is, in words, if it is at least half full; None if less, or unknown."""
     try:
         [[[pages]], [[unused]], [[most]]] = await ask(
             target, "PRAGMA page_count", "PRAGMA freelist_count", "PRAGMA max_page_count"

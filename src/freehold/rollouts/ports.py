@@ -1,4 +1,4 @@
-"""What rollouts need of the outside."""
+"""What rollouts need from the outside."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -20,37 +20,37 @@ from freehold.rollouts.types import (
 
 
 class RolloutStore(Protocol):
-    """Rollouts in the central database. Each method is one short transaction; what changes one is in the audit trail.
+    """Rollouts in the central database. Each method is one short transaction; changes are audited.
 
     All raise `CentralUnavailable` when the database does not answer.
     """
 
     async def census(self, provider: str, *, include_restored: bool = False) -> Census:
-        """Where the provider's tenants are. Those taken back from a rollout are left out, unless they are wanted."""
+        """Return the versions of the provider's tenants, without those taken back from a rollout unless requested."""
         ...
 
     async def behind(self, provider: str, to_version: int, limit: int) -> Sequence[tuple[str, str]]:
-        """Id and database of some ready tenants below the version, none of them taken back from a rollout."""
+        """Return id and database of some ready tenants below the version, none of them taken back from a rollout."""
         ...
 
     async def drifted(self, provider: str, to_version: int) -> int:
-        """How many of the ready tenants below the version the newest rollout found drifted."""
+        """Return how many of the ready tenants below the version the newest rollout found drifted."""
         ...
 
     async def start(self, provider: str, to_version: int, options: Options) -> Rollout:
-        """A new, running rollout over all ready tenants below the version.
+        """Create a running rollout over all ready tenants below the version.
 
-        It takes along those that were to be tried again in rollouts that are over. Raises `RolloutOpen`,
-        `BadRollout`, and `NobodyBehind` if there is no such tenant: then nothing is made.
+        Includes tenants due for retry in finished rollouts. Raises `RolloutOpen`, `BadRollout`, and `NobodyBehind` if
+        there is no such tenant; then nothing is created.
         """
         ...
 
     async def find(self, rollout_id: str | None = None) -> Rollout:
-        """This one, or the newest. Raises `NotFound`."""
+        """Return this rollout, or the newest. Raises `NotFound`."""
         ...
 
     async def newest(self, limit: int) -> Sequence[Rollout]:
-        """The newest first."""
+        """Return rollouts, newest first."""
         ...
 
     async def move(
@@ -60,60 +60,60 @@ class RolloutStore(Protocol):
         ...
 
     async def advance(self, rollout_id: str, wave: int) -> Rollout | None:
-        """The running rollout as it goes on from this wave, which has ended, to the next, or is done after the last.
+        """Move the running rollout from this ended wave to the next, or to done after the last; return it.
 
-        None if something is left to do in the wave, or someone else went on.
+        None if something is left to do in the wave, or another worker moved it.
         """
         ...
 
     async def extend(self, rollout_id: str, wave: int, tenants: int) -> int:
-        """Take this many that wait in later waves into this one, which has ended; how many there were."""
+        """Move this many waiting tenants from later waves into this ended one; return how many there were."""
         ...
 
     async def claim(
         self, rollout_id: str, wave: int, *, now_ms: int, lease_until_ms: int, limit: int
     ) -> Sequence[Step]:
-        """Steps of this wave that are due, nobody else's until then; none unless the rollout is running."""
+        """Claim due steps of this wave, exclusively until `lease_until_ms`; none unless the rollout is running."""
         ...
 
     async def renew(self, rollout_id: str, steps: Sequence[Step], lease_until_ms: int) -> Sequence[Step]:
-        """Those that are still ours, with the longer lease."""
+        """Return those that are still ours, with the longer lease."""
         ...
 
     async def record(self, rollout_id: str, ended: Sequence[Ended]) -> Standing:
-        """Write down what came of steps, unless they were lost; and the tenants' versions."""
+        """Record the outcomes of steps that were not lost, and the tenants' versions."""
         ...
 
     async def note_restore_point(self, rollout_id: str, step: Step, database_name: str) -> None:
-        """Where the copy of the database from before its change is."""
+        """Record the name of the copy from before the database's change."""
         ...
 
     async def next_due_ms(self, rollout_id: str, wave: int) -> int | None:
-        """When the next step of the wave is due; None when all have ended."""
+        """Return when the next step of the wave is due; None when all have ended."""
         ...
 
     async def sample(self, rollout_id: str, wave: int, limit: int) -> Sequence[str]:
-        """Names of databases that this wave migrated."""
+        """Return names of databases that this wave migrated."""
         ...
 
     async def progress(self, rollout_id: str) -> Progress:
-        """How far it is, without failures."""
+        """Return its progress, without failures."""
         ...
 
     async def failures(self, rollout_id: str, state: StepState) -> Sequence[Failure]:
-        """Tenants in this state by cause, the most first: a bounded number of causes."""
+        """Return the number of tenants in this state by cause, largest first: a limited number of causes."""
         ...
 
     async def retry(self, rollout_id: str, now_ms: int, states: Sequence[StepState]) -> int:
-        """Steps in these states are due again, with the rollout back at the first of their waves; how many.
+        """Make steps in these states due again and return the rollout to the first of their waves; return how many.
 
-        One that is over stays so: see `reopen`. Raises `RolloutEnded` if it was aborted, and `RolloutOpen` if it is
-        over and another one is not.
+        A finished rollout stays finished: see `reopen`. Raises `RolloutEnded` if it was aborted, and `RolloutOpen` if
+        it is finished and another one is not.
         """
         ...
 
     async def reopen(self, rollout_id: str) -> Rollout | None:
-        """A rollout that is done runs again, as some of its tenants are due again; None if it is not, or none are.
+        """Resume a finished rollout with tenants due again and return it; None if it is not finished, or none are due.
 
         Raises `RolloutOpen` if another one is running or paused.
         """
@@ -124,15 +124,15 @@ class WorkerStore(Protocol):
     """The workers that run rollouts. All raise `CentralUnavailable`."""
 
     async def is_at_work(self, rollout_id: str, worker_id: str, until_ms: int) -> None:
-        """Say so; it is believed until then."""
+        """Record that this worker is active; valid until then."""
         ...
 
     async def has_left(self, worker_id: str, now_ms: int) -> None:
-        """This one is no longer at work."""
+        """Record that this worker is no longer active."""
         ...
 
     async def count(self, rollout_id: str, now_ms: int) -> int:
-        """How many are."""
+        """Return the number of active workers."""
         ...
 
 
@@ -143,26 +143,26 @@ class RestorePointStore(Protocol):
     """
 
     async def kept(self, rollout_id: str) -> Kept:
-        """How many there are."""
+        """Return how many there are."""
         ...
 
     async def page(
         self, rollout_id: str, states: Sequence[StepState], *, after: str, limit: int
     ) -> Sequence[RestorePoint]:
-        """Those of tenants whose steps are in these states, in order of `tenant_id`, after the given one."""
+        """Return those of tenants with steps in these states, in order of `tenant_id`, after the given one."""
         ...
 
     async def find(self, rollout_id: str, tenant_id: str) -> RestorePoint:
-        """One tenant's. Raises `NotFound` if it has no part in the rollout."""
+        """Return one tenant's. Raises `NotFound` if it is not part of the rollout."""
         ...
 
     async def put_back(self, point: RestorePoint, database_name: str, schema_version: int, keep_until_ms: int) -> bool:
-        """The tenant has this reserved database; what it had is set aside until then, and no token opens that.
+        """Give the tenant this reserved database; its previous one is set aside until then, and no token opens that.
 
-        False if the tenant, the name or the step is not as it was found.
+        False if the tenant, the name or the step has changed since it was read.
         """
         ...
 
     async def discard(self, rollout_id: str, now_ms: int) -> int:
-        """Its copies, and what was set aside, are not needed any more; how many that are."""
+        """Schedule its copies, and databases set aside, for deletion; return how many."""
         ...

@@ -35,7 +35,7 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lost(self) -> dict[str, int]:
-        """Tables that are still there with fewer rows, and how many fewer."""
+        """Tables that still exist with fewer rows, and how many fewer."""
         return {
             table: before - self.rows_after[table]
             for table, before in self.rows_before.items()
@@ -56,14 +56,14 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Makes copies that are cleaned up whatever happens: their names are noted before they are made."""
+    """Makes copies that are always cleaned up, because their names are recorded before they are created."""
 
     store: LifecycleStore
     provider: DatabaseProvider
     clock: Clock
 
     async def keep(self, database_name: str, tenant_id: str, days: int) -> str:
-        """A copy of the database as it is now, kept for `days`; returns its name."""
+        """Copy the database as it is now, keep the copy for `days`, and return its name."""
         name = new_database_name()
         until_ms = self.clock.now_ms() + days * _DAY_MS
         await self.store.reserve(name, self.provider.name, tenant_id, until_ms)
@@ -71,7 +71,7 @@ class Copies:
         return name
 
     async def is_outdated(self, copy_name: str, step: Step) -> bool:
-        """Whether nothing of the rollout has come to the tenant since it was copied; or the copy is gone."""
+        """Return whether the tenant's version is unchanged since the copy was made, or the copy is gone."""
         try:
             before = await read_ledger(await self.provider.open(copy_name))
         except NotFound:
@@ -79,13 +79,13 @@ class Copies:
         return before == await read_ledger(await self.provider.open(step.database_name))
 
     async def give_up(self, copy_name: str) -> None:
-        """Have a copy deleted; nobody needs it."""
+        """Schedule a copy that nobody needs for deletion."""
         await self.store.discard(copy_name, self.clock.now_ms())
 
     async def rehearse(
         self, database_name: str, tenant_id: str, migrations: Sequence[Migration], to_version: int
     ) -> Rehearsed:
-        """Migrate a copy and look what became of it. The tenant's own database is only read."""
+        """Migrate a copy and check the result. The tenant's own database is only read."""
         async with self._copy(database_name, tenant_id) as target:
             before, faults, fit = await row_counts(target), [], await _fit(target)
             began_ms = self.clock.now_ms()
@@ -108,7 +108,7 @@ class Copies:
 
     @asynccontextmanager
     async def scratch(self, migrations: Sequence[Migration], to_version: int) -> AsyncIterator[Target]:
-        """A scratch database at this version, where tenants' databases are; gone at the end."""
+        """A scratch database at this version, at the tenants' provider; deleted at the end."""
         async with self.passing(None) as name:
             await self.provider.create_empty(name)
             target = await self.provider.open(name)
@@ -123,26 +123,26 @@ class Copies:
 
     @asynccontextmanager
     async def passing(self, tenant_id: str | None) -> AsyncIterator[str]:
-        """A name for a database that is discarded in the end, unless it is someone's by then."""
+        """A name for a database that is deleted in the end, unless it is adopted by then."""
         name = new_database_name()
         await self.store.reserve(name, self.provider.name, tenant_id, self.clock.now_ms() + _COPY_MS)
         try:
             yield name
         finally:
-            with contextlib.suppress(FreeholdError):  # else it is discarded when its time is over
+            with contextlib.suppress(FreeholdError):  # otherwise it is discarded when its time is over
                 await self.store.discard(name, self.clock.now_ms())
 
 
 async def _fit(target: Target) -> Fit:
-    """How full-text indexes fit what they index; a user can have written anything into theirs."""
+    """Return how full-text indexes match their content; a user can have written anything into theirs."""
     try:
         return await fit_of(target, await read_schema(target))
-    except FreeholdError:  # what it is, is said after the migrations
+    except FreeholdError:  # the fault is reported after the migrations
         return Fit()
 
 
 async def _unsound(target: Target, before: Fit) -> list[str]:
-    """What integrity, foreign keys and full-text indexes have to say."""
+    """Return the faults of integrity, foreign keys and full-text indexes."""
     try:
         return await unsoundness(target, await read_schema(target), before)
     except FreeholdError as error:

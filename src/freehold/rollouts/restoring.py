@@ -1,4 +1,4 @@
-"""Takes tenants back to before a rollout, from the copies that it kept of their databases."""
+"""Take tenants back to their state before a rollout, from the copies it kept of their databases."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ log = get_logger()
 _AT_ONCE = 8
 _PAGE = 200
 _DAY_MS = 24 * 3_600_000
-# A copy stays at least this long once someone wants it.
+# A copy in use is kept at least this long.
 _AT_HAND_MS = 10 * 60_000
 
 ALL: tuple[StepState, ...] = ("migrated", "skipped", "failed", "drifted", "restored")
@@ -30,9 +30,9 @@ ALL: tuple[StepState, ...] = ("migrated", "skipped", "failed", "drifted", "resto
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoring:
-    """One transaction puts a fork of a tenant's copy in its database's place: killed before or after, run it again.
+    """Replaces a tenant's database by a fork of its copy, in one transaction: if killed before or after, run it again.
 
-    What the tenant had instead is kept as long as the copies of its rollout are, and no token opens it.
+    The replaced database is kept as long as the copies of its rollout are, and no token opens it.
     """
 
     rollouts: RolloutStore
@@ -43,11 +43,11 @@ class Restoring:
     clock: Clock = field(default_factory=SystemClock)
 
     async def rollout(self, rollout_id: str | None) -> Rollout:
-        """This one, or the newest, if tenants can be taken back from it.
+        """Return this rollout, or the newest, if tenants can be taken back from it.
 
         Raises:
             NotFound: no such rollout.
-            RolloutRunning: it takes on more tenants meanwhile.
+            RolloutRunning: it would start more tenants meanwhile.
             NoRestorePoint: it kept no copies, or they are gone.
         """
         found = await self.rollouts.find(rollout_id)
@@ -66,12 +66,12 @@ class Restoring:
         return found
 
     async def of(self, rollout: Rollout, tenant_ids: Sequence[str]) -> AsyncIterator[RestorePoint]:
-        """The restore points of these tenants. Raises `NotFound` for one that has no part in the rollout."""
+        """Yield the restore points of these tenants. Raises `NotFound` for one that is not part of the rollout."""
         for tenant_id in tenant_ids:
             yield await self.points.find(rollout.rollout_id, tenant_id)
 
     async def each(self, rollout: Rollout, states: Sequence[StepState]) -> AsyncIterator[RestorePoint]:
-        """The restore points of tenants whose steps are in these states, page by page."""
+        """Yield the restore points of tenants with steps in these states, page by page."""
         after = ""
         while page := await self.points.page(rollout.rollout_id, states, after=after, limit=_PAGE):
             for point in page:
@@ -79,10 +79,10 @@ class Restoring:
             after = page[-1].tenant.tenant_id
 
     async def restore(self, rollout: Rollout, points: AsyncIterator[RestorePoint]) -> AsyncIterator[TakenBack]:
-        """Take these tenants back, some at once. One that cannot be does not stop the others.
+        """Take these tenants back, some at once. A failure does not stop the others.
 
         Raises:
-            CentralUnavailable: repeat it; those that were taken back are left as they are.
+            CentralUnavailable: repeat it; those that were taken back are left unchanged.
         """
         part: list[RestorePoint] = []
         async for point in points:
@@ -95,7 +95,7 @@ class Restoring:
             yield done
 
     async def discard(self, rollout_id: str) -> int:
-        """Its copies, and what was set aside, are deleted now and not later; how many that are."""
+        """Delete its copies, and databases set aside, now instead of later; return how many."""
         return await self.points.discard(rollout_id, self.clock.now_ms())
 
     async def _one(self, rollout: Rollout, point: RestorePoint) -> TakenBack:
@@ -119,14 +119,14 @@ class Restoring:
             raise NoRestorePoint("the copy from before its change is gone") from error
         if before >= await self._version(point):
             return _as_it_was(point, "unchanged", _why_unchanged(point, before))
-        # A copy of the copy: a tenant that is migrated again, by its app for example, can be taken back again.
+        # A copy of the copy: a tenant that is migrated again, for example by its app, can be taken back again.
         async with self.copies.passing(tenant.tenant_id) as name:
             await self.provider.fork(copy_name, name)
             return await self._put_back(rollout, point, name, before)
 
     async def _put_back(self, rollout: Rollout, point: RestorePoint, name: str, version: int) -> TakenBack:
         tenant = point.tenant
-        # Wherever the provider keeps the tokens they end before and after: none may be left, whenever we are killed.
+        # If the provider keeps the tokens, revoke them before and after, so that none survives if we are killed.
         await self.provider.invalidate_tokens(tenant.database_name)
         if tenant.state is TenantState.SUSPENDED:
             await self.provider.suspend(name, tenant.error or "")
@@ -146,7 +146,7 @@ class Restoring:
         )
 
     async def _at_hand(self, point: RestorePoint) -> str:
-        """The copy, which stays there for a while."""
+        """Return the copy's name, kept for a while longer."""
         if point.name is None:
             raise NoRestorePoint("no copy of it was made")
         now_ms = self.clock.now_ms()
@@ -157,7 +157,7 @@ class Restoring:
         return point.name
 
     async def _version(self, point: RestorePoint) -> int:
-        """What its database is at; one that is suspended is not asked."""
+        """Return its database's version; a suspended one is not asked."""
         if point.tenant.state is TenantState.SUSPENDED:
             return point.tenant.schema_version
         return (await read_ledger(await self.provider.open(point.tenant.database_name))).version

@@ -1,4 +1,4 @@
-"""Rows in tenants' databases: counted in one, and estimated for a fleet."""
+"""Rows in tenants' databases: counted in one, estimated for all."""
 
 import asyncio
 from collections import Counter
@@ -22,7 +22,7 @@ _TABLES = (
 
 
 async def row_counts(target: Target, among: frozenset[str] | None = None) -> dict[str, int]:
-    """How many rows each table has, or each of those whose names in lower case are `among` these."""
+    """Return the rows of each table, or only of those whose lower-case names are in `among`."""
     [tables] = await ask(target, _TABLES)
     names = [str(row[0]) for row in tables if among is None or str(row[0]).lower() in among]
     if not names:
@@ -32,7 +32,7 @@ async def row_counts(target: Target, among: frozenset[str] | None = None) -> dic
     counts: dict[str, int] = {}
     for name, result in zip(names, answer.step_results, strict=True):
         value = decode(result.rows[0][0]) if result is not None else None
-        if isinstance(value, int):  # a module of virtual tables need not be able to count
+        if isinstance(value, int):  # a virtual table module may be unable to count
             counts[name] = value
     return counts
 
@@ -40,9 +40,9 @@ async def row_counts(target: Target, among: frozenset[str] | None = None) -> dic
 async def estimated_rows(
     open_target: Callable[[str], Awaitable[Target]], sample: Sequence[str], tenants: int, pending: Sequence[Migration]
 ) -> dict[str, int] | None:
-    """Rows in the tables that migrations name which take as long as there are rows, in all these tenants together.
+    """Estimate the rows, in all these tenants, of tables named by migrations whose duration depends on the rows.
 
-    Estimated from the sample's databases, which are only read; None if none of them answers.
+    Based on the sample's databases, which are only read; None if none of them answers.
     """
     names = frozenset(name for each in pending if not each.is_brief for name in _names_in(each.sql))
     if not names or not tenants:
@@ -67,7 +67,7 @@ async def estimated_rows(
 async def estimated_bytes(
     open_target: Callable[[str], Awaitable[Target]], sample: Sequence[str], tenants: int
 ) -> int | None:
-    """How large the databases of these tenants are together, judged by the sample's; None if none of them answers."""
+    """Estimate the total size of these tenants' databases from the sample; None if none of those answers."""
 
     async def size(database_name: str) -> int | None:
         try:
@@ -85,5 +85,5 @@ async def estimated_bytes(
 
 
 def _names_in(sql: str) -> set[str]:
-    """Whatever may be the name of a table, in lower case."""
+    """Return everything that may be a table name, in lower case."""
     return {token.text.lower() for token in tokens(sql) if token.kind in {Kind.WORD, Kind.QUOTED}}

@@ -1,4 +1,4 @@
-"""Planning, starting, working on and steering rollouts."""
+"""Plan, start, run and control rollouts."""
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,9 +31,9 @@ _HEALTH_SAMPLE = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollouts:
-    """All state is in rows: whoever runs a rollout may be stopped and started again, here or elsewhere.
+    """All state is in rows: a process that runs a rollout may be stopped and restarted, here or elsewhere.
 
-    `published` is the registry as it is now; `drift` tells what users did to their databases' schemas.
+    `published` returns the current registry; `drift` finds what users changed in their databases' schemas.
     """
 
     store: RolloutStore
@@ -47,10 +47,10 @@ class Rollouts:
     random: Callable[[], float] = random.random
 
     async def plan(self, options: Options, to_version: int | None = None) -> Plan:
-        """What a rollout to this version, the newest by default, would do now. Changes nothing.
+        """Return what a rollout to this version, by default the newest, would do now. Changes nothing.
 
         Raises:
-            BadRollout: there is no such version, or the waves make no sense.
+            BadRollout: there is no such version, or the waves are invalid.
         """
         published = await self.published()
         to_version = self._wanted(published, to_version)
@@ -79,18 +79,18 @@ class Rollouts:
         )
 
     async def rehearse(self, to_version: int, count: int) -> AsyncIterator[Rehearsed]:
-        """Migrate copies of some tenants that are behind, one after the other. Their own databases are only read."""
+        """Migrate copies of some tenants that are behind, one by one. Their own databases are only read."""
         migrations = (await self.published()).migrations
         for tenant_id, database_name in await self.store.behind(self.provider.name, to_version, count):
             yield await self.copies.rehearse(database_name, tenant_id, migrations, to_version)
 
     async def start(self, options: Options, to_version: int | None = None) -> Rollout:
-        """A new rollout over all ready tenants below the version; `work` carries it out.
+        """Create a rollout over all ready tenants below the version; `work` runs it.
 
         Raises:
-            BadRollout: as `plan`, a canary is not a tenant that is behind, or `check` finds fault.
-            NobodyBehind: it would have nothing to do, and is not made.
-            RolloutOpen: another one is not over.
+            BadRollout: as `plan`, a canary is not a tenant that is behind, or `check` fails.
+            NobodyBehind: it would have nothing to do, and is not created.
+            RolloutOpen: another one has not ended.
         """
         wanted = self._wanted(await self.published(), to_version)
         await self.check(options, wanted)
@@ -99,10 +99,10 @@ class Rollouts:
         return rollout
 
     async def check(self, options: Options, to_version: int | None = None) -> bool:
-        """Try the health query on a scratch database at that version; whether it is true there, without any rows.
+        """Try the health query on an empty scratch database at that version; return whether it is true there.
 
         Raises:
-            BadRollout: it cannot be run there, or gives nothing.
+            BadRollout: it cannot be run there, or returns nothing.
             ProviderUnavailable: it could not be tried.
         """
         if options.health_sql is None:
@@ -119,7 +119,7 @@ class Rollouts:
         config: RolloutWorkerConfig | None = None,
         on_progress: Callable[[], Awaitable[None]] | None = None,
     ) -> Rollout:
-        """Carry it out, together with whoever else does, until it is done, paused or aborted.
+        """Run the rollout, together with other workers, until it is done, paused or aborted.
 
         Raises:
             NotFound: no such rollout.
@@ -149,23 +149,22 @@ class Rollouts:
         return rollout
 
     async def pause(self, rollout_id: str, reason: str = "paused by an operator") -> Rollout:
-        """Have it start no further tenants; those in progress finish. Raises `NotFound`, `RolloutEnded`.
+        """Stop it from starting further tenants; those in progress finish. Raises `NotFound`, `RolloutEnded`.
 
-        One that is paused stays as it is: why it was paused is not forgotten.
+        A paused one is unchanged, including the reason.
         """
         return await self._move(rollout_id, RolloutState.RUNNING, RolloutState.PAUSED, reason)
 
     async def resume(self, rollout_id: str) -> Rollout:
-        """Let it run again; `work` carries it out. Raises `NotFound`, `RolloutEnded`.
+        """Let it run again; `work` runs it. Raises `NotFound`, `RolloutEnded`.
 
-        Also one that is done, if some of its tenants are to be tried again: raises `RolloutOpen` while another one is
-        not over.
+        Also reopens a finished one with tenants to retry: raises `RolloutOpen` while another one has not ended.
         """
         reopened = await self.store.reopen(rollout_id)
         return reopened or await self._move(rollout_id, RolloutState.PAUSED, RolloutState.RUNNING, None)
 
     async def abort(self, rollout_id: str, reason: str = "aborted by an operator") -> Rollout:
-        """End it where it is: no tenant is taken back. Raises `NotFound`, `RolloutEnded`."""
+        """End it without taking tenants back. Raises `NotFound`, `RolloutEnded`."""
         rollout = await self.store.find(rollout_id)
         if rollout.state is RolloutState.PAUSED and rollout.reason:
             reason = f"{reason}; it was paused: {rollout.reason}"
@@ -174,18 +173,18 @@ class Rollouts:
         return await self.store.find(rollout_id)
 
     async def retry(self, rollout_id: str, *, states: Sequence[StepState] = ("failed",)) -> int:
-        """Try those in these states again; returns how many there are. `resume` goes on, also after the end.
+        """Retry the tenants in these states; return how many there are. `resume` continues, even after the end.
 
         Raises:
             NotFound: no such rollout.
             RolloutEnded: it was aborted.
-            RolloutOpen: it is over, and another one is not.
+            RolloutOpen: it has ended, and another one has not.
         """
         await self.store.find(rollout_id)
         return await self.store.retry(rollout_id, self.clock.now_ms(), states)
 
     async def progress(self, rollout_id: str | None = None) -> Progress:
-        """How far it, or the newest one, is, with those that were not migrated by cause. Raises `NotFound`."""
+        """Return the progress of this rollout, or the newest, with unmigrated tenants by cause. Raises `NotFound`."""
         rollout = await self.store.find(rollout_id)
         found = await self.store.progress(rollout.rollout_id)
         has_copies = rollout.options.restore_points
@@ -198,10 +197,10 @@ class Rollouts:
         )
 
     async def _end_wave(self, rollout: Rollout) -> Rollout | None:
-        """Look at the wave's health, and go on to the next. None where it did not, or someone else did.
+        """Check the wave's health and move to the next. None if it did not, or another worker did.
 
-        A wave of which nothing can be told, since all of its users had changed their schemas, is no wave that went
-        well: as many others take their part first.
+        If all users of a wave had changed their schemas, it proves nothing, so as many other tenants are added to it
+        first.
         """
         health = await self._health(rollout)
         if health.reason is not None:
@@ -233,8 +232,8 @@ class Rollouts:
     def _preparing(self, rollout: Rollout) -> Callable[[Step], Awaitable[Step]]:
         async def prepare(step: Step) -> Step:
             old = step.restore_point
-            # One from an earlier try holds what was there before: unless nothing came of that try. What its user
-            # wrote since then would be missing from it.
+            # A copy from an earlier attempt holds the original state. If that attempt changed nothing, the user may
+            # have written since then, and the copy would lack that.
             is_kept = old is not None and (step.attempts > 0 or not await self.copies.is_outdated(old, step))
             if not rollout.options.restore_points or is_kept:
                 return step
@@ -247,7 +246,7 @@ class Rollouts:
         return prepare
 
     async def _move(self, rollout_id: str, source: RolloutState, target: RolloutState, reason: str | None) -> Rollout:
-        """The rollout in the target state, from which nothing changes it."""
+        """Move the rollout to the target state, unless it is there already. Raises `RolloutEnded`."""
         await self.store.move(rollout_id, (source,), target, reason)
         rollout = await self.store.find(rollout_id)
         if rollout.state not in OPEN:
@@ -264,7 +263,7 @@ class Rollouts:
 
 
 async def _nothing() -> None:
-    """Nobody is to be told."""
+    """The default for `on_progress`."""
 
 
 def _over(rollout: Rollout) -> FreeholdError:

@@ -1,4 +1,4 @@
-"""A rollout: bringing many tenants to one version, in waves."""
+"""A rollout: migrating many tenants to one version, in waves."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,7 +10,7 @@ from freehold.tenants.types import Tenant
 
 
 class RolloutState(StrEnum):
-    """`running` and `paused` turn into each other; `done` and `aborted` are the end."""
+    """`running` and `paused` alternate; `done` and `aborted` are final."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -24,11 +24,11 @@ OPEN = (RolloutState.RUNNING, RolloutState.PAUSED)
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How a rollout is run.
 
-    `waves` are cumulative: tenants in all after each wave, as a number or a percentage; the rest is the last wave.
-    `canaries` are tenants by id that come first. `failure_budget` is how many may fail, a number or a percentage;
-    with one more the rollout pauses. `health_sql` is run on some of each finished wave, and pauses it unless the
-    first value of its first row is true. `restore_points` keeps a copy of each database from before its change, for
-    `keep_days`. `include_restored` takes along those that were taken back from a rollout.
+    `waves` are cumulative: the total of tenants after each wave, as a number or a percentage; the rest is the last
+    wave. `canaries` are ids of tenants that come first. `failure_budget` is how many may fail, a number or a
+    percentage; one more pauses the rollout. `health_sql` is run on some databases of each finished wave; unless the
+    first value of its first row is true, the rollout pauses. `restore_points` keeps a copy of each database from before
+    its change, for `keep_days`. `include_restored` includes tenants that were taken back from a rollout.
     """
 
     waves: tuple[str, ...] = ("1", "10%")
@@ -41,7 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """The central row. `wave` is the one at work, from 1; `budget` is the failure budget in tenants."""
+    """The central row. `wave` is the current one, from 1; `budget` is the failure budget in tenants."""
 
     rollout_id: str
     to_version: int
@@ -58,9 +58,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One tenant's part, claimed until `lease_until_ms`, which also tells this claim from a later one.
+    """One tenant's part, claimed until `lease_until_ms`, which also distinguishes this claim from later ones.
 
-    `recorded_version` is where the central database believes it is; its ledger knows.
+    `recorded_version` is the version in the central database; only the tenant's ledger is authoritative.
     """
 
     tenant_id: str
@@ -72,17 +72,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """What tells it from other tenants' parts."""
+        """Identifies the step among other tenants' steps."""
         return self.tenant_id
 
 
-# `drifted`: it could not be migrated, and its user had changed its schema or ledger, or filled it: no fault of the
-# migration's. `restored`: it was taken back to before the rollout, and stays there until someone says otherwise.
+# `drifted`: it could not be migrated because its user had changed its schema or ledger, or filled it. `restored`: it
+# was taken back to before the rollout, and stays there until someone decides otherwise.
 StepState = Literal["pending", "migrated", "skipped", "failed", "drifted", "restored"]
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one try. `pending` with `due_at_ms` is tried again then; `skipped` had nothing to do."""
+    """The result of one attempt. `pending` is retried at `due_at_ms`; `skipped` had nothing to do."""
 
     step: Step
     state: StepState
@@ -95,7 +95,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How the rollout stands after something was recorded. `ended_wave` is its wave once that has ended."""
+    """The rollout's state after a record. `ended_wave` is its wave once that has ended."""
 
     state: RolloutState
     failed: int
@@ -103,9 +103,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Tenants that were not migrated for one cause: its code, the error of the first of them, and some of them.
+    """Tenants that were not migrated for one cause: its code, the first error, and some tenants as examples.
 
-    Two causes may have one code: their errors tell them apart.
+    Two causes may have the same code; then their errors differ.
     """
 
     cause: str
@@ -115,9 +115,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """Copies that are kept for a while: `restore_points`, and what restored tenants had instead, `set_aside`.
+    """Copies kept for a while: `restore_points`, and what restored tenants had before, `set_aside`.
 
-    `until` is when the first of them goes, None without any.
+    `until` is when the first of them is deleted, None without any.
     """
 
     restore_points: int = 0
@@ -126,9 +126,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a rollout is. `waves` has, for each wave in order, how many are in each state.
+    """The progress of a rollout. `waves` has the number of tenants by state for each wave, in order.
 
-    `workers` are at work on it.
+    `workers` is how many are active.
     """
 
     rollout: Rollout
@@ -143,12 +143,12 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def waiting(self) -> int:
-        """How many are to be tried again although the rollout is done: `retry` said so."""
+        """The number of tenants that `retry` made due although the rollout is done."""
         return self.counts["pending"] if self.rollout.state is RolloutState.DONE else 0
 
     @property
     def is_fine(self) -> bool:
-        """Whether it is under way or done and none failed; unless it is done and all there were are drifted."""
+        """Whether it is running or done and none failed. Not if it is done and all tenants drifted."""
         is_on = self.rollout.state in (RolloutState.RUNNING, RolloutState.DONE) and not self.waiting
         is_done = self.rollout.state is RolloutState.DONE
         has_proved_nothing = self.counts["drifted"] and not (self.counts["migrated"] or self.counts["skipped"])
@@ -162,8 +162,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class RestorePoint(msgspec.Struct, frozen=True, kw_only=True):
     """The copy `name` of a tenant's database from before its change, kept until `until_ms`; None if it is gone.
 
-    `state` is its step's. There may be no copy at all. `set_aside` is what the tenant had each time that it was taken
-    back, oldest first, as far as it is kept.
+    `state` is its step's. There may be no copy at all. `set_aside` lists what the tenant had each time it was taken
+    back, oldest first, as long as it is kept.
     """
 
     rollout_id: str
@@ -178,9 +178,9 @@ TakenBackAs = Literal["restored", "unchanged", "failed"]
 
 
 class TakenBack(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of taking a tenant back. `unchanged` and `failed` say why in `reason`.
+    """The result of taking a tenant back. `reason` explains `unchanged` and `failed`.
 
-    `version` is what its database is at. What it had before is kept as `kept_as` until `kept_until`.
+    `version` is its database's. What it had before is kept as `kept_as` until `kept_until`.
     """
 
     tenant_id: str
@@ -194,7 +194,7 @@ class TakenBack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Census(msgspec.Struct, frozen=True, kw_only=True):
-    """Tenants of one provider by recorded version, and those that no rollout touches by their state."""
+    """Tenants of one provider by recorded version, and those that rollouts leave out, by state."""
 
     ready: Mapping[int, int]
     left_out: Mapping[str, int]
@@ -203,9 +203,9 @@ class Census(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a rollout would do.
 
-    `behind` is tenants by version; `rebuilds` are versions that rewrite whole tables. `estimated_rows` are those in
-    all tenants of each table that migrations rewrite or go through, `estimated_bytes` what restore points would take;
-    None if no database answered. `drifted` of them were found so by the newest rollout.
+    `behind` is tenants by version; `rebuilds` are versions that rewrite whole tables. `estimated_rows` is the total
+    over all tenants for each table that migrations rewrite or scan, `estimated_bytes` the size of restore points; None
+    if no database answered. `drifted` is how many the newest rollout found drifted.
     """
 
     to_version: int

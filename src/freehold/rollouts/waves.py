@@ -6,10 +6,10 @@ from freehold.rollouts.errors import BadRollout
 
 
 def wave_ends(waves: Sequence[str], canaries: int, tenants: int) -> tuple[int, ...]:
-    """Tenants in all after each wave, growing, ending with all. Canaries are the first wave by themselves.
+    """Return the total of tenants after each wave, ascending, ending with all. Canaries are the first wave.
 
     Raises:
-        BadRollout: something is neither a number nor a percentage.
+        BadRollout: a wave is neither a number nor a percentage.
     """
     if tenants == 0:
         return ()
@@ -18,7 +18,7 @@ def wave_ends(waves: Sequence[str], canaries: int, tenants: int) -> tuple[int, .
 
 
 def amount(text: str, tenants: int) -> int:
-    """`12` or `5%` of this many tenants, rounded up. Raises `BadRollout`."""
+    """Return `12` or `5%` of this many tenants, rounded up. Raises `BadRollout`."""
     number = text.strip().removesuffix("%")
     if not (number.isascii() and number.isdigit()) or len(number) > 9:
         raise BadRollout(f"`{text[:20]}` is neither a number of tenants nor a percentage such as 10%")

@@ -1,4 +1,4 @@
-"""Works on a rollout: any number of these may share one, and each may be killed at any time."""
+"""Run a rollout: any number of these may share one, and each may be killed at any time."""
 
 import contextlib
 import secrets
@@ -17,14 +17,14 @@ from freehold.tenants.worker import Worker, WorkerConfig, renewed
 
 _SLOWER = 2.0
 _SMOOTH = 0.1
-_FIRST = 4.0  # as many saturate a small server; being slow alone never takes it below
+_FIRST = 4.0  # enough to saturate a small server; slowness alone never reduces it further
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutWorkerConfig(WorkerConfig):
-    """`concurrency` is the most that are migrated at once; outcomes are recorded in batches.
+    """`concurrency` is the maximum number migrated at once; outcomes are recorded in batches.
 
-    A worker that is stopped lets those at work end: what they did is done.
+    A stopped worker finishes tenants in progress: their changes are made anyway.
     """
 
     concurrency: int = 16
@@ -37,9 +37,9 @@ class RolloutWorkerConfig(WorkerConfig):
 
 @dataclass(slots=True)
 class Throttle:
-    """How many tenants are migrated at once: more while that helps, half as many when the provider has had enough.
+    """How many tenants are migrated at once: more while that helps, half as many when the provider is overloaded.
 
-    Additive increase, multiplicative decrease, as TCP does (RFC 5681). `most` is the operator's limit.
+    Additive increase, multiplicative decrease, as in TCP (RFC 5681). `most` is the operator's limit.
     """
 
     most: int
@@ -50,17 +50,17 @@ class Throttle:
 
     @property
     def room(self) -> int:
-        """How many may be at work."""
+        """How many may be in progress."""
         return max(1, min(int(self.limit), self.most))
 
     @property
     def in_a_second(self) -> int:
-        """How many are probably done in a second: 1 to 100 times `room`, and 4 times while nothing is known."""
+        """The likely number of tenants per second: 1 to 100 times `room`, and 4 times while unknown."""
         rounds = 1000 / self.smooth_ms if self.smooth_ms else 4.0
         return int(self.room * min(max(rounds, 1.0), 100.0))
 
     def served(self, duration_ms: float) -> None:
-        """One was migrated in this time: a little more is tried as long as answers do not get slow for it."""
+        """Record a migration's duration: raise the limit a little as long as it does not slow down responses."""
         self.smooth_ms += _SMOOTH * (duration_ms - self.smooth_ms) if self.smooth_ms else duration_ms
         self.best_ms = min(self.best_ms, self.smooth_ms)
         if self.smooth_ms <= _SLOWER * self.best_ms:
@@ -69,14 +69,14 @@ class Throttle:
             self.limit = max(self.limit - 1 / self.limit, _FIRST)
 
     def refused(self, now_s: float) -> None:
-        """Too many requests, or no answer. Those that were under way together count once."""
+        """Record an overload or a missing answer. Those that ran at the same time count once."""
         if now_s - self.refused_at_s > 1:
             self.refused_at_s = now_s
             self.limit = max(1.0, self.limit / 2)
 
 
 class Wave:
-    """One wave of one rollout, from the claims to the last outcome recorded."""
+    """One wave of one rollout, from the claims to the last recorded outcome."""
 
     def __init__(
         self,
@@ -109,18 +109,18 @@ class Wave:
         )
 
     async def run(self) -> bool:
-        """Work until the wave is over (True), or the rollout is not running any more (False).
+        """Work until the wave is over (True), or the rollout is no longer running (False).
 
-        Cancelled once, it lets those at work end and records them first; cancelled twice, it stops at once.
+        Cancelled once, it finishes and records tenants in progress first; cancelled twice, it stops at once.
 
         Raises:
-            CentralUnavailable: what is under way ends by itself, and its leases run out.
+            CentralUnavailable: work in progress ends by itself, and its leases expire.
         """
         await self._worker.run()
         return self._is_over and not self._is_stopped
 
     def _wanted(self, waiting: int) -> int:
-        """Have as many waiting as are done in a second: others share the rollout, and each claim is a transaction."""
+        """Keep about a second's work waiting: others share the rollout, and each claim is a transaction."""
         ahead = self._throttle.in_a_second
         return ahead if waiting < max(ahead // 2, self._throttle.room) else 0
 
@@ -146,9 +146,9 @@ class Wave:
         return claimed
 
     async def _look_around(self) -> None:
-        """What is left is claimed by others, or to be tried again later: is the rollout still running?"""
+        """Check that the rollout is still running: others have claimed what is left, or it is due later."""
         if not self._worker.is_at_rest:
-            return  # recording tells
+            return  # recording will find out
         await self._on_recorded()
         if (await self._store.find(self._rollout.rollout_id)).state is not RolloutState.RUNNING:
             self._stop()
@@ -165,7 +165,7 @@ class Wave:
         return await self._store.renew(self._rollout.rollout_id, steps, lease_until_ms)
 
     async def _record(self, ended: Sequence[tuple[Step, Ended]]) -> None:
-        """Write down what has ended, in one transaction, and see whether to go on."""
+        """Record what has ended, in one transaction, and decide whether to continue."""
         current = [msgspec.structs.replace(one, step=step) for step, one in ended]
         standing = await self._store.record(self._rollout.rollout_id, current)
         if not self._worker.is_running:
@@ -198,7 +198,7 @@ class Wave:
 
 @asynccontextmanager
 async def presence(store: WorkerStore, rollout_id: str, clock: Clock, lease_s: float) -> AsyncIterator[None]:
-    """While this is entered, the store counts one worker more; of one that is killed, until its lease is over."""
+    """Count one more worker in the store while this is entered; a killed one counts until its lease expires."""
     worker_id = secrets.token_hex(8)
 
     async def tell() -> None:
@@ -207,7 +207,7 @@ async def presence(store: WorkerStore, rollout_id: str, clock: Clock, lease_s: f
     with contextlib.suppress(CentralUnavailable):
         await tell()
     try:
-        # Missed once or twice, on a crowded machine, it is still believed.
+        # Still counted after one or two missed renewals, as happens on a busy machine.
         async with renewed(lease_s / 3, clock, tell):
             yield
     finally:
