@@ -1,11 +1,11 @@
-"""The client SDK: sign in, get the user's database, pull the schema registry, verify it, bring the database up.
+"""The client SDK: sign in, get the user's database, pull and verify the schema registry, migrate the database.
 
 async with FreeholdClient("https://data.example.com") as freehold:
     await freehold.sign_in("amal@example.com", "correct horse battery")
     credentials = await freehold.credentials()
     await freehold.migrate()
 
-All errors that it raises are in `freehold.client.errors`, as a tree, and can be imported from here.
+`freehold.client.errors` has the tree of all errors that it raises; they can also be imported from here.
 """
 
 from freehold.client.client import FreeholdClient

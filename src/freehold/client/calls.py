@@ -1,6 +1,6 @@
-"""HTTP calls to a Freehold service; every failure in our words.
+"""HTTP calls to a Freehold service; every failure becomes one of our errors.
 
-An answer is read to its end without trusting the sender: up to a number of bytes, however they were packed.
+Responses are not trusted: they are read up to a number of bytes, regardless of compression.
 """
 
 import asyncio
@@ -29,22 +29,22 @@ from freehold.errors import (
 from freehold.migrate.signature import RegistryTampered
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 
-# The only packing that is asked for: unpacked here, since a few bytes may say that they are many.
+# The only encoding we ask for. Decompressed here, because a few bytes may expand to very many.
 PACKING: Final = "gzip"
 _GZIP_WINDOW = 31
 
 
 class TooLargeError(Exception):
-    """The answer goes on beyond what it may have."""
+    """The response is longer than allowed."""
 
 
 class UnreadableError(Exception):
-    """The answer is packed in another way than was asked for, or is cut short."""
+    """The response has an encoding that was not asked for, or is truncated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, whole. `content` is unpacked."""
+    """One complete response. `content` is decompressed."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -57,18 +57,18 @@ class Answer:
 
 
 async def answer_of(reply: httpx.Response, most_bytes: int) -> Answer:
-    """The answer, when its body is not over the limit.
+    """Return the response if its body is within the limit.
 
     Raises:
-        TooLargeError: it has more; the rest is not read.
-        UnreadableError: it cannot be unpacked.
-        httpx.TransportError: it ends before its time.
+        TooLargeError: it is longer; the rest is not read.
+        UnreadableError: it cannot be decompressed.
+        httpx.TransportError: the connection ended early.
     """
     return Answer(reply.status_code, reply.headers, await _body(reply, most_bytes))
 
 
 async def _body(reply: httpx.Response, most_bytes: int) -> bytes:
-    if reply.is_stream_consumed:  # the caller's own transport has read and unpacked it
+    if reply.is_stream_consumed:  # the caller's own transport has read and decompressed it
         if len(reply.content) > most_bytes:
             raise TooLargeError
         return reply.content
@@ -91,7 +91,7 @@ async def _body(reply: httpx.Response, most_bytes: int) -> bytes:
 
 T = TypeVar("T")
 
-# Of an answer, unless the caller expects a larger one; and of an app's message, which people read.
+# The default for responses; and for an app's message, which people read.
 _MOST_BYTES: Final = 1_048_576
 _MOST_CHARS: Final = 2_000
 _MOST_S: Final = 60.0
@@ -110,13 +110,13 @@ _KINDS: dict[int, type[FreeholdError]] = {
     426: AppTooOld,
     431: TooLarge,
 }
-# What a service says of the user's database; of other codes the status tells enough.
+# Errors about the user's database; for other codes the status is enough.
 _DATABASE_KINDS: dict[str, type[FreeholdError]] = {
     kind.code: kind for kind in (DatabaseSuspended, DatabaseDeleting, DatabaseDeleted)
 }
 
 
-# A body that is nested too deeply is not an answer of ours either.
+# A body that is nested too deeply is not our response either.
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -132,10 +132,10 @@ class _Problem(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Sends requests to one service and reads its answers.
+    """Sends requests to one service and reads its responses.
 
-    `service` is its URL, without a slash at the end. `most_s` is from the first byte sent to the last one read:
-    `http` has a limit for each pause only, and someone who sends a byte now and then would never be done.
+    `service` is its URL, without a trailing slash. `most_s` limits the time from the first byte sent to the last byte
+    read: `http` limits each pause only, and a server that sends a byte now and then would never finish.
     """
 
     http: httpx.AsyncClient
@@ -153,13 +153,13 @@ class Calls:
         headers: Mapping[str, str] | None = None,
         most_bytes: int = _MOST_BYTES,
     ) -> Answer:
-        """The answer, if it is a 2xx.
+        """Return the response if it is a 2xx.
 
         Raises:
-            DatabaseSuspended, DatabaseDeleting, DatabaseDeleted: nobody gets at the user's database (any more).
-            Unavailable: no answer, one over `most_bytes` or not there within `most_s`, or one that says to come
-                back later; `retry_after` is when, if that was told.
-            FreeholdError: the kind that fits the status, with the service's `code` and message.
+            DatabaseSuspended, DatabaseDeleting, DatabaseDeleted: the user's database cannot be used, or no longer.
+            Unavailable: no response, one over `most_bytes` or later than `most_s`, or one that asks to come back later;
+                `retry_after` is when, if the service says so.
+            FreeholdError: the kind for the status, with the service's `code` and message.
         """
         request = self.http.build_request(
             method,
@@ -170,7 +170,7 @@ class Calls:
         )
         if body is not None:
             request.headers["Content-Type"] = "application/json"
-        # The bearer token is all that speaks for us: a cookie would bring origin checks with it.
+        # Only the bearer token identifies us: a cookie would cause origin checks.
         request.headers.pop("Cookie", None)
         if token is not None:
             request.headers["Authorization"] = f"Bearer {token}"
@@ -180,7 +180,7 @@ class Calls:
         return reply
 
     def read(self, reply: Answer, kind: type[T]) -> T:
-        """The body as this struct. Raises `Unavailable` when the answer is not a Freehold service's."""
+        """Decode the body as this struct. Raises `Unavailable` if it is not a Freehold service's response."""
         try:
             return msgspec.json.decode(reply.content, type=kind)
         except _NOT_JSON as error:
@@ -234,9 +234,9 @@ class Calls:
 
 
 def service_url(url: str) -> str:
-    """The URL without a slash at the end. Raises `InvalidInput` unless it is an absolute http or https one."""
+    """Return the URL without a trailing slash. Raises `InvalidInput` unless it is an absolute http or https URL."""
     try:
-        urlsplit(url)  # stricter than httpx with addresses in brackets
+        urlsplit(url)  # stricter than httpx about bracketed addresses
         parts = httpx.URL(url)
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise InvalidInput("the service's URL cannot be read; give one like https://data.example.com") from error
@@ -246,6 +246,6 @@ def service_url(url: str) -> str:
 
 
 def pause_s(reply: Answer, otherwise: float) -> float:
-    """How long the service asks to wait, within reason."""
+    """Return how many seconds the service asks to wait, within reasonable limits."""
     told_s = retry_after_s(reply.headers)
     return otherwise if told_s is None else min(max(told_s, 0.05), 30.0)

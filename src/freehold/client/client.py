@@ -1,4 +1,4 @@
-"""`FreeholdClient`: all that an app asks of a Freehold service."""
+"""`FreeholdClient`: everything that an app needs from a Freehold service."""
 
 import asyncio
 import hashlib
@@ -36,9 +36,9 @@ from freehold.wire import AccessLevel, DatabaseCredentials, MigrationPage, Publi
 
 _TIMEOUT_S = 10.0
 _POLL_S = 0.5
-# Of a page of the registry: a migration has 1 MiB at most, and few have a hundredth of that.
+# For a page of the registry: a migration has 1 MiB at most, and few have a hundredth of that.
 _MOST_PAGE_BYTES = 64 * 1_048_576
-_BEYOND_ALL = 9_999  # the last version that there can be: nothing comes after it, and the release is still told
+_BEYOND_ALL = 9_999  # the last possible version: nothing follows it, but the response still has the release
 
 
 class FreeholdClient:
@@ -50,17 +50,17 @@ class FreeholdClient:
             credentials = await freehold.credentials()
             await freehold.migrate()
 
-    `trusted_keys` maps key ids to public keys, as `GET /migrations/keys` gives them. Without it, the key that
-    signs the registry when the client first sees it is pinned in `key_store`, and no other is taken later.
-    A key that a trusted one endorses is taken too, so that the operator can replace it. Keep the `key_store`: it
-    also remembers how far the registry had got, by which an old one is refused.
+    `trusted_keys` maps key ids to public keys, as returned by `GET /migrations/keys`. Without it, the first key that
+    the client sees signing the registry is pinned in `key_store`, and no other is accepted later. A key that a trusted
+    one endorses is accepted too, so that the operator can replace it. Keep the `key_store`: it also remembers the
+    newest registry seen, so that an older one is refused.
 
-    `app_version`, like 2.1.0, is the app's own: the service then offers no schema that this app cannot work with.
-    It and `device`, a random id of this installation, are the census by which the operator sees what is in use; it
-    counts by user, so that they are sent with the session where there is one.
-    `understands` are the parts of a release (see `part`) that the app itself can use: one that must be understood,
-    and is not among them, is refused with `release_not_understood`.
-    `session_token` takes up a session from before; `http` is for settings of one's own and is not closed.
+    `app_version`, like 2.1.0, is the app's own: the service then offers no schema that this app cannot work with. It
+    and `device`, a random id of this installation, tell the operator which versions are in use. They are sent with the
+    session if there is one, because the census counts by user. `understands` lists the parts of a release (see `part`)
+    that the app itself can use: a release with another part that must be understood is refused with
+    `release_not_understood`. `session_token` resumes an earlier session; `http` is for custom settings and is not
+    closed.
     """
 
     def __init__(
@@ -99,22 +99,22 @@ class FreeholdClient:
     # Session -------------------------------------------------------------------------------------
 
     async def sign_up(self, email: str, password: str, name: str = "") -> SignedIn:
-        """Make an account and sign in; the user's database is made meanwhile.
+        """Create an account and sign in; the user's database is created in the background.
 
         Raises:
-            InvalidInput: the e-mail is taken or not one, or the password is too short; see `error.code`.
+            InvalidInput: the e-mail address is taken or invalid, or the password is too short; see `error.code`.
         """
         return await self._enter("/sign-up/email", {"email": email, "password": password, "name": name})
 
     async def sign_in(self, email: str, password: str) -> SignedIn:
-        """Start a session. Raises `Unauthenticated` for a wrong e-mail or password."""
+        """Start a session. Raises `Unauthenticated` for a wrong e-mail address or password."""
         return await self._enter("/sign-in/email", {"email": email, "password": password})
 
     async def sign_out(self) -> None:
-        """End the session, here and at the service; nothing happens when there is none.
+        """End the session, here and at the service; does nothing if there is none.
 
         Raises:
-            Unavailable: no answer; it is over here only.
+            Unavailable: no response; the session has ended here only.
         """
         token, self.session_token = self.session_token, None
         if token is not None:
@@ -123,16 +123,16 @@ class FreeholdClient:
     async def credentials(
         self, access_level: AccessLevel | Profile = "full", *, timeout_s: float = 60.0
     ) -> DatabaseCredentials:
-        """Where the user's database is and a short-lived token for it; waits while it is being made.
+        """Return the location of the user's database and a short-lived token for it; waits while it is being created.
 
-        The token allows no more than was asked for, and no more than the service hands out; `profile` of the answer
-        says what that is.
+        The token allows no more than was asked for and no more than the service issues; `profile` of the result says
+        what it allows.
 
         Raises:
-            Unauthenticated: not signed in, or the session is over.
-            DatabaseSuspended: its operator has closed it for now, for `error.reason`; to ask again helps nothing.
-            DatabaseDeleted, DatabaseDeleting: it is gone, and only its operator can give the user another one.
-            Unavailable: not ready within `timeout_s`, too many calls, or no answer: try again, after
+            Unauthenticated: not signed in, or the session has ended.
+            DatabaseSuspended: the operator has suspended it, for `error.reason`; retrying does not help.
+            DatabaseDeleted, DatabaseDeleting: it is gone, and only the operator can give the user another one.
+            Unavailable: not ready within `timeout_s`, too many calls, or no response: try again, after
                 `error.retry_after` seconds unless that is None.
         """
         deadline = time.monotonic() + timeout_s
@@ -152,12 +152,12 @@ class FreeholdClient:
     # Schema --------------------------------------------------------------------------------------
 
     async def pull(self, after: int = 0, *, chain: str = GENESIS) -> VerifiedRegistry:
-        """The migrations after a version, proved genuine. `chain` is the ledger's at that version, empty for 0.
+        """Return the verified migrations after a version. `chain` is the ledger's at that version, empty for 0.
 
         Raises:
-            RegistryTampered: something does not fit, it expired, or is an old one; nothing may be applied.
-            AppTooOld: the database needs a newer app than this one, or the release does: `release_not_understood`.
-            Unavailable: no answer.
+            RegistryTampered: it is inconsistent, expired or old; nothing may be applied.
+            AppTooOld: the database or the release (`release_not_understood`) needs a newer app.
+            Unavailable: no response.
         """
         require_start(after, chain)
         reply = await self._calls.send(
@@ -176,12 +176,12 @@ class FreeholdClient:
         return registry
 
     async def part(self, name: str) -> bytes:
-        """The bytes of a further part of the newest release, such as `app.toml`, proved to be the release's.
+        """Return the verified content of a further part of the newest release, such as `app.toml`.
 
         Raises:
             NotFound: the release has no such part.
-            RegistryTampered: something does not fit, it expired, or is an old one.
-            Unavailable: no answer.
+            RegistryTampered: it is inconsistent, expired or old.
+            Unavailable: no response.
         """
         reply = await self._calls.send("GET", "/migrations", params={"after": _BEYOND_ALL}, most_bytes=_MOST_PAGE_BYTES)
         page = self._calls.read(reply, MigrationPage)
@@ -198,15 +198,15 @@ class FreeholdClient:
         return content
 
     async def migrate(self, target: Target | None = None, to: int | None = None) -> Applied:
-        """Bring a database to the newest version, or to `to`; the user's own database when no target is given.
+        """Migrate a database to the newest version, or to `to`; by default the user's own database.
 
-        Safe to repeat, and while others do the same. Only migrations that `pull` proved genuine are applied.
+        Idempotent, and safe while others do the same. Applies only migrations verified by `pull`.
 
         Raises:
-            RegistryTampered: the registry does not follow from what the database was made with.
+            RegistryTampered: the registry does not continue the database's history.
             MigrationFailed: the database refused one; it is at the version before.
-            DatabaseSuspended, DatabaseDeleted, DatabaseDeleting: as `credentials` says.
-            Unavailable: no answer; some may have been applied.
+            DatabaseSuspended, DatabaseDeleted, DatabaseDeleting: as in `credentials`.
+            Unavailable: no response; some may have been applied.
         """
         if target is None:
             credentials = await self.credentials()
@@ -215,7 +215,7 @@ class FreeholdClient:
                 try:
                     return await self._migrate(own, to)
                 except (Forbidden, NotFound, Unauthenticated):
-                    await self.credentials()  # which knows better why the database lets nobody in any more
+                    await self.credentials()  # raises the actual reason why the database refuses access
                     raise
         return await self._migrate(target, to)
 
@@ -224,7 +224,7 @@ class FreeholdClient:
         news = await self.pull(ledger.version, chain=ledger.chain)
         if not news.migrations and to is None:
             return Applied(ledger.version, ())
-        # The core proves the ledger against all of the history, so it is given all of it.
+        # The core verifies the ledger against the whole history, so it needs the whole history.
         registry = news if ledger.version == 0 else await self.pull()
         return await apply(target, registry.migrations, to=to, recorded=ledger.version)
 
@@ -244,7 +244,7 @@ class FreeholdClient:
         return self.session_token
 
     def _reporter(self) -> str | None:
-        """The session that a report counts for; without one to make, nobody need know who pulls."""
+        """Return the session that a report counts for; without a report, the service need not know who pulls."""
         return self.session_token if self._about_us else None
 
     async def _known(self, after: int = 0, chain: str = GENESIS) -> Known:
@@ -257,11 +257,11 @@ class FreeholdClient:
         )
 
     async def _take(self, page: MigrationPage, parts: Sequence[Part], known: Known, learnt: Learnt) -> None:
-        """Remember a page that was proved genuine, and refuse one that cannot be used.
+        """Remember a verified page, and refuse one that cannot be used.
 
-        An unsigned one proves nothing, so nothing is remembered of it. One that cannot be used counts as seen, too:
-        else an earlier one could be played instead. But a key that is new here may not set the counter before all
-        else is right.
+        Nothing is remembered of an unsigned page, which proves nothing. A page that cannot be used counts as seen too,
+        since an earlier one could be replayed otherwise. But a newly learnt key must not set the counter until all else
+        is right.
         """
         service = self._calls.service
         if is_unsigned(page):
@@ -273,17 +273,17 @@ class FreeholdClient:
         await self._key_store.remember(service, page.counter)
 
     async def _trust(self, page: MigrationPage) -> tuple[str | None, Learnt]:
-        """The key that the page names, if it may be trusted, and what has to be remembered once all fits.
+        """Return the key that the page names, if it may be trusted, and what to remember once everything is verified.
 
         Raises:
-            RegistryTampered: neither is it trusted, nor does a trusted key speak for it.
+            RegistryTampered: it is neither trusted nor endorsed by a trusted key.
         """
         if is_unsigned(page):
             return None, Learnt()
         given = self._trusted_keys
         trusted = given if given is not None else await self._key_store.load(self._calls.service)
         if given is not None and page.key_id not in given:
-            # Keys that were learnt from those given; what they had retired is not in the store any more.
+            # Keys learnt from those given; the store no longer has those that they retired.
             trusted = {**await self._key_store.load(self._calls.service), **given}
         if page.key_id in trusted:
             return trusted[page.key_id], Learnt()
@@ -291,7 +291,7 @@ class FreeholdClient:
         announced = self._calls.read(reply, list[PublicKey])
         if not trusted and given is None:
             return first_key(page.key_id, announced)
-        # Each key may cost some signatures, and whoever is on the way says how many there are.
+        # Each key may cost some signature checks, and an attacker decides how many there are.
         return await asyncio.to_thread(followed_key, page.key_id, announced, trusted)
 
 

@@ -1,4 +1,4 @@
-"""Which keys may speak for a service's registry, and where a client remembers them and how far it had got."""
+"""Which keys may sign a service's registry, and where a client stores them and the newest counter."""
 
 import asyncio
 import contextlib
@@ -23,10 +23,10 @@ from freehold.wire import PublicKey
 
 
 class KeyStore(Protocol):
-    """Keys pinned for each service: key id to raw public key as unpadded base64url. And the highest counter seen."""
+    """Pinned keys by service: key id to raw public key in unpadded base64url. Also the highest counter seen."""
 
     async def load(self, service: str) -> Mapping[str, str]:
-        """The keys of the service at this URL; empty when none was pinned yet."""
+        """Return the keys of the service at this URL; empty if none is pinned yet."""
         ...
 
     async def pin(self, service: str, key_id: str, public_key: str) -> None:
@@ -34,15 +34,15 @@ class KeyStore(Protocol):
         ...
 
     async def forget(self, service: str, key_id: str) -> None:
-        """Stop trusting this key; nothing happens if it was not trusted."""
+        """Stop trusting this key; does nothing if it was not trusted."""
         ...
 
     async def counter(self, service: str) -> int:
-        """The highest counter of the service's registry that was seen; 0 before the first."""
+        """Return the highest counter seen of the service's registry; 0 if none."""
         ...
 
     async def remember(self, service: str, counter: int) -> None:
-        """Note a counter that was seen; a lower one than before changes nothing."""
+        """Record a counter; ignored if lower than the highest."""
         ...
 
 
@@ -52,7 +52,7 @@ class _Known(Struct):
 
 
 class MemoryKeyStore:
-    """Forgets at exit: good for tests. An old registry, replayed, is noticed only while the process lives."""
+    """Forgets at exit, so it is meant for tests. It detects a replayed old registry only within one process."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
@@ -77,17 +77,17 @@ class MemoryKeyStore:
 
 
 class FileKeyStore:
-    """One JSON file, replaced whole at each change. Keep it where the app keeps its other settings."""
+    """One JSON file, replaced as a whole at each change. Store it where the app keeps its other settings."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._changing = asyncio.Lock()
 
     async def load(self, service: str) -> Mapping[str, str]:
-        """As the protocol says.
+        """Return the keys as the protocol says.
 
         Raises:
-            InvalidInput: the file is damaged or cannot be read: that is not a reason to trust it again.
+            InvalidInput: the file is damaged or cannot be read, which is no reason to trust a new key.
         """
         return (await self._of(service)).keys
 
@@ -143,9 +143,6 @@ class FileKeyStore:
                 draft.unlink()
 
 
-# Which key may speak for a service's registry: the first one met, and those that it leads to.
-
-
 class Learnt(Struct, frozen=True):
     """What to remember: keys to pin, and ids of keys to forget."""
 
@@ -154,7 +151,6 @@ class Learnt(Struct, frozen=True):
 
 
 async def learn(store: KeyStore, service: str, learnt: Learnt) -> None:
-    """Remember it."""
     for key_id, public_key in learnt.pinned:
         await store.pin(service, key_id, public_key)
     for key_id in learnt.forgotten:
@@ -162,7 +158,7 @@ async def learn(store: KeyStore, service: str, learnt: Learnt) -> None:
 
 
 def first_key(key_id: str, announced: Sequence[PublicKey]) -> tuple[str, Learnt]:
-    """The key of this id as the service itself announces it, to be pinned. Raises `RegistryTampered`."""
+    """Return the key with this id as announced by the service, to be pinned. Raises `RegistryTampered`."""
     for key in announced:
         if key.key_id == key_id:
             _require_named(key)
@@ -171,11 +167,11 @@ def first_key(key_id: str, announced: Sequence[PublicKey]) -> tuple[str, Learnt]
 
 
 def followed_key(key_id: str, announced: Sequence[PublicKey], trusted: Mapping[str, str]) -> tuple[str, Learnt]:
-    """The key of this id, if a chain of endorsements leads to it from a trusted one. Raises `RegistryTampered`."""
+    """Return the key with this id if a trusted key endorses it, directly or indirectly. Raises `RegistryTampered`."""
     believed = dict(trusted)
     waiting, reached = list(announced), True
-    # Each round may reach one further. Whether a key is endorsed is looked at once, when its endorser is believed:
-    # whoever is on the way may announce thousands, and each look costs a signature.
+    # Each round may reach one key further. An endorsement is checked once, when its endorser becomes trusted: an
+    # attacker may announce thousands, and each check costs a signature.
     while reached:
         reached, unspoken_for = False, []
         for key in waiting:

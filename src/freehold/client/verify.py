@@ -1,4 +1,4 @@
-"""Checks a pulled page of the registry. Nothing of a page may be used before it went through here."""
+"""Verify a pulled page of the registry. No part of a page may be used before that."""
 
 import hmac
 from collections.abc import Iterable, Iterator
@@ -20,10 +20,10 @@ from freehold.wire import MigrationPage, SignedMigration
 
 
 class VerifiedRegistry(msgspec.Struct, frozen=True, kw_only=True):
-    """Migrations `after` a version up to `version`, whose whole history is named by `chain`.
+    """Migrations `after` a version up to `version`; `chain` is the hash of the whole history up to there.
 
-    `newest` is the newest version that is published; it is above `version` when this app is too old for the
-    rest, and `needs_app` says what it would have to be. `parts` are the further parts of the release.
+    `newest` is the newest published version; it is above `version` if this app is too old for the rest, and `needs_app`
+    is the version that it would need. `parts` are the further parts of the release.
     """
 
     after: int
@@ -38,8 +38,11 @@ class VerifiedRegistry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known before a page comes: the chain at a version, the highest counter seen, the time, and which parts
-    of a release this app understands."""
+    """What is known before a page is pulled.
+
+    The chain hash at a version, the highest counter seen, the time, and the parts of a release that this app
+    understands.
+    """
 
     after: int
     chain: str
@@ -49,15 +52,14 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verified(page: MigrationPage, known: Known, public_key: str | None) -> VerifiedRegistry:
-    """The page, when every script, their order and the signature fit together and follow from what is known.
+    """Return the page if every script, their order and the signature are consistent and continue what is known.
 
-    `public_key` is the trusted key that the page names, None if there is none: only an empty registry needs no
-    signature.
+    `public_key` is the trusted key that the page names, or None; only an empty registry needs no signature.
 
     Raises:
-        RegistryTampered: something does not fit; the message says what.
-        RegistryReplayed: it was signed before one that was seen already.
-        ReleaseNotUnderstood: it is signed in a later form.
+        RegistryTampered: it is inconsistent; the message says where.
+        RegistryReplayed: it was signed before one that was already seen.
+        ReleaseNotUnderstood: it is signed in a later format.
     """
     after = known.after
     if page.version < after:
@@ -82,14 +84,14 @@ def verified(page: MigrationPage, known: Known, public_key: str | None) -> Verif
 
 
 def is_unsigned(page: MigrationPage) -> bool:
-    """Whether it is of a registry in which nothing is published yet: nothing of it is proved."""
+    """Return whether its registry has nothing published yet: such a page proves nothing."""
     return page.version == 0 and not page.signature and page.release is None
 
 
 def parts_of(page: MigrationPage, known: Known, public_key: str | None) -> tuple[Part, ...]:
-    """The parts that a page lists, when it is proved genuine and no older than what was seen.
+    """Return the parts that a page lists, if it is genuine and no older than what was seen.
 
-    Only where nothing was ever seen may a registry be empty, and unsigned. Raises as `verified` does.
+    A registry may be empty and unsigned only if nothing was ever seen. Raises as `verified` does.
     """
     if is_unsigned(page) and not known.counter:
         return ()
@@ -99,11 +101,11 @@ def parts_of(page: MigrationPage, known: Known, public_key: str | None) -> tuple
 
 
 def proved_parts(page: MigrationPage, public_key: str | None) -> tuple[Part, ...]:
-    """The parts that the release lists, when it is signed by this key in the form that its counter stands for.
+    """Return the parts that the release lists, if this key signed it in the format that its counter requires.
 
     Raises:
-        RegistryTampered: the signature is not valid, or the newer of two was taken away.
-        ReleaseNotUnderstood: it is signed in a later form.
+        RegistryTampered: the signature is not valid, or the newer of two was removed.
+        ReleaseNotUnderstood: it is signed in a later format.
     """
     if public_key is None:
         raise _not_signed(page)
@@ -127,7 +129,7 @@ def proved_parts(page: MigrationPage, public_key: str | None) -> tuple[Part, ...
 
 
 def _require_newer(page: MigrationPage, known: Known) -> None:
-    """Return when the release, proved genuine, is no older than one that was seen. Raises `RegistryReplayed`."""
+    """Check that the genuine release is no older than one that was seen. Raises `RegistryReplayed`."""
     if page.counter < known.counter:
         raise RegistryReplayed(
             f"the registry was signed before a state that was seen already ({page.counter} < {known.counter}): "
@@ -136,7 +138,7 @@ def _require_newer(page: MigrationPage, known: Known) -> None:
 
 
 def require_usable(page: MigrationPage, parts: Iterable[Part], known: Known) -> None:
-    """Return when the release, proved genuine, has not expired and is understood.
+    """Check that the genuine release has not expired and is understood.
 
     Raises:
         RegistryExpired: it was signed too long ago.
@@ -158,7 +160,7 @@ def _not_signed(page: MigrationPage) -> RegistryTampered:
 
 
 def _require_whole(page: MigrationPage, version: int, link: str) -> None:
-    """The chain that is signed follows from the migrations, and from the checksums of those that are withheld."""
+    """Check that the signed chain follows from the migrations and the checksums of withheld ones."""
     if len(page.withheld) > MAX_VERSION:
         raise RegistryTampered(f"more migrations are withheld than a registry can have ({MAX_VERSION})")
     if version + len(page.withheld) != page.version:
@@ -175,7 +177,7 @@ def _require_whole(page: MigrationPage, version: int, link: str) -> None:
 
 
 def require_start(after: int, known_chain: str) -> None:
-    """Refuse a start that nothing could be checked against. Raises `InvalidInput`."""
+    """Refuse a start that cannot be verified against. Raises `InvalidInput`."""
     if after < 0:
         raise InvalidInput("a schema version is 0 or more")
     if (after == 0) != (known_chain == GENESIS):
