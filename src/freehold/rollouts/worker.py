@@ -17,7 +17,7 @@ from freehold.tenants.worker import Worker, WorkerConfig, renewed
 
 _SLOWER = 2.0
 _SMOOTH = 0.1
-_FIRST = 4.0  # enough to saturate a small server; slowness alone never reduces it further
+_FIRST = 4.0  # enough to saturate a small server; slowness alone never lowers the limit below it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

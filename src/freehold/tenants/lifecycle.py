@@ -49,7 +49,7 @@ class ReservationLost(Conflict):
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant whose database was created from a file: how much was copied, and the check of the file."""
+    """A tenant whose database was created from a file, the check of that file, and how much was copied."""
 
     tenant: Tenant
     checked: Checked
@@ -220,7 +220,7 @@ class Lifecycle:
         With `accept_changes`, tables may differ from what the migrations created.
 
         Raises:
-            BadBackup, NotFound: the file is unsuitable; nothing was changed.
+            BadBackup, NotFound: the file is unsuitable, or there is no such tenant; nothing was changed.
             CannotBeCopied, MigrationFailed, ReservationLost, ProviderUnavailable: the tenant is unchanged.
         """
         await self._seen_through(reference)
@@ -242,7 +242,7 @@ class Lifecycle:
         discarded; the provider may delete its history with it.
 
         Raises:
-            InvalidInput, NotFound: `at` has no time zone or is in the future; nothing was changed.
+            InvalidInput, NotFound: `at` has no time zone or is in the future, or there is no such tenant.
             NoPointInTime, MigrationFailed, ReservationLost, ProviderUnavailable: the tenant is unchanged.
         """
         self.check_moment(at)

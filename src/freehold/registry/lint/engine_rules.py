@@ -114,8 +114,8 @@ QUOTED_STRINGS = Rule(
     slug="double-quoted-string",
     only_new=True,
     why="A string is written in double quotes. SQLite treats it as a string as long as no column has that name, and as "
-    "the column otherwise. Turso's engine, and any SQLite built without this feature (better-sqlite3, its own shell), "
-    "refuse it. If it is in a CHECK, an index, a view or a trigger, they cannot even open the database.",
+    "the column otherwise. Turso's engine, and any SQLite built without this feature (better-sqlite3, SQLite's own "
+    "shell), refuse it. If it is in a CHECK, an index, a view or a trigger, they cannot even open the database.",
     fix="Write it in single quotes: 'text'. If it was meant as a name, correct the name.",
     check=_strings,
 )

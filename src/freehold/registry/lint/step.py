@@ -17,7 +17,7 @@ from freehold.migrate.table_text import lexed
 from freehold.migrate.types import Migration
 from freehold.registry.release import Release, release_of
 
-# It warns about every trigger that it does not parse. The rules skip triggers too, because they run later.
+# It warns about every trigger, none of which it parses. The rules skip triggers too, because they run later.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 _OF_DATA = {"insert", "update", "delete", "replace", "with"}
