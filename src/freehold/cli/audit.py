@@ -1,4 +1,4 @@
-"""`freehold audit`: who did what, and whether that record is whole."""
+"""`freehold audit`: show who did what, and check that the record is intact."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`freehold central`: the database of users, sessions, tenants and published migrations, moved to another place."""
+"""`freehold central`: move the database of users, sessions, tenants and published migrations."""
 
 import asyncio
 from pathlib import Path
@@ -115,7 +115,7 @@ async def reopen(yes: bool, as_json: bool) -> int:
 
 
 async def _settings() -> Settings:
-    """Settings that lead to a central database which is there. Raises `BadSettings`."""
+    """The settings. Raises `BadSettings` if there is no central database where they point."""
     from freehold.cli.installation import missing_central
 
     settings = command_settings()

@@ -1,4 +1,4 @@
-"""What every verb shares: settings, services, and one place that turns errors into exit codes."""
+"""What all commands share: settings, services, and one place that turns errors into exit codes."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ P = ParamSpec("P")
 
 
 def async_command(verb: Callable[P, Awaitable[int | None]]) -> Callable[P, None]:
-    """Run a coroutine as a verb. What it returns is the exit code; our errors become a line and a code."""
+    """Run a coroutine as a command. It returns the exit code; a `FreeholdError` is printed and sets the code."""
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -56,7 +56,7 @@ def async_command(verb: Callable[P, Awaitable[int | None]]) -> Callable[P, None]
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """The event loop that commands run on, the quickest there is."""
+    """The event loop that commands run on: uvloop if it is installed."""
     try:
         import uvloop
     except ImportError:  # no wheel on Windows
@@ -65,7 +65,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def fail(error: FreeholdError) -> int:
-    """Say on stderr what went wrong, a line for each fault; returns the exit code."""
+    """Print what went wrong on stderr, one line per fault, and return the exit code."""
     faults: list[str] = getattr(error, "faults", None) or [str(error)]
     for fault in faults:
         click.echo(f"{fault}{_central_reason(error)}", err=True)
@@ -75,7 +75,7 @@ def fail(error: FreeholdError) -> int:
 
 
 def _central_reason(error: FreeholdError) -> str:
-    """What SQLite said, such as that the disk is full: only operators can do something about it."""
+    """SQLite's message, e.g. that the disk is full: only operators can act on it."""
     cause: BaseException | None = error if isinstance(error, CentralUnavailable) else None
     while cause is not None and not isinstance(cause, sqlite3.Error):
         cause = cause.__cause__
@@ -83,10 +83,7 @@ def _central_reason(error: FreeholdError) -> str:
 
 
 def command_settings(**variables: str) -> Settings:
-    """Settings from the environment, and from `.env` in the working folder for what is not set there.
-
-    `variables` win over both.
-    """
+    """Settings from `variables`, else from the environment, else from `.env` in the working directory."""
     dotenv = _dotenv(Path(".env"))
     _warn_of_misspelt(dotenv)
     return load_settings({**dotenv, **os.environ, **variables})
@@ -95,7 +92,7 @@ def command_settings(**variables: str) -> Settings:
 def _dotenv(path: Path) -> dict[str, str]:
     try:
         return {name: value for name, value in dotenv_values(path, encoding="utf-8-sig").items() if value}
-    except UnicodeDecodeError as error:  # as editors of Windows save it, or its `echo`
+    except UnicodeDecodeError as error:  # e.g. saved by a Windows editor, or by its `echo`
         raise BadSettings([f"`{path.absolute()}` is not UTF-8 text; save it as UTF-8"]) from error
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
@@ -106,7 +103,7 @@ _warned: set[str] = set()
 
 
 def _warn_of_misspelt(dotenv: Mapping[str, str]) -> None:
-    """Name what was meant to be a setting and is not one, once; its value may be a secret."""
+    """Warn once of each misspelt setting, by name only: its value may be a secret."""
     from freehold.settings.names import misspelt
 
     known = settings_variables()
@@ -121,16 +118,16 @@ def _warn_of_misspelt(dotenv: Mapping[str, str]) -> None:
 
 
 def registry_folder(given: Path | None) -> Path:
-    """The folder of migrations that a command is for: the one given to it, else SCHEMA_REGISTRY. Blocks for a moment.
+    """The folder of migrations that a command works on: `given`, else SCHEMA_REGISTRY. Blocking.
 
     Raises:
-        BadSettings: there is no such folder.
+        BadSettings: SCHEMA_REGISTRY does not exist.
     """
     return given or require_registry(command_settings())
 
 
 def require_registry(settings: Settings) -> Path:
-    """The folder of SCHEMA_REGISTRY. Blocks for a moment. Raises `BadSettings` if it is not there."""
+    """The folder SCHEMA_REGISTRY. Blocking. Raises `BadSettings` if it does not exist."""
     if not settings.schema_registry.is_dir():
         raise BadSettings(
             [
@@ -146,14 +143,14 @@ Installation = Literal["there", "new", "aside"]
 
 @asynccontextmanager
 async def command_services(installation: Installation = "there") -> AsyncIterator["Services"]:
-    """The same services that `serve` has, without its background work; logs only warnings.
+    """The services of `serve` without its background work; only warnings are logged.
 
-    Most commands work on an installation that is `there`: in a wrong folder they would make an empty one, and find
-    nothing in it. Those that begin one make a `new` one, and say where. Those that only say what would happen have an
-    empty one `aside`, which goes with them, and say that there is none.
+    If there is no installation, the default, `there`, refuses: run in the wrong folder, a command would create an empty
+    one and find nothing in it. `new` creates one and prints where. `aside`, for dry runs, prints that there is none and
+    uses an empty temporary one.
 
     Raises:
-        BadSettings: there is none, and which settings say where it is.
+        BadSettings: there is no installation; names the settings that say where it is.
     """
     async with _installation(installation) as found:
         from freehold.wiring.services import open_services
@@ -167,7 +164,7 @@ async def command_services(installation: Installation = "there") -> AsyncIterato
 
 @asynccontextmanager
 async def command_tenants() -> AsyncIterator["TenantServices"]:
-    """The tenants' services of an installation that is there, for commands that need no others."""
+    """The tenants' services of an existing installation, for commands that need no others."""
     async with _installation("there") as found:
         from freehold.wiring.tenants import open_only_tenants
 
@@ -177,7 +174,7 @@ async def command_tenants() -> AsyncIterator["TenantServices"]:
 
 @asynccontextmanager
 async def command_listing() -> AsyncIterator["TenantListing"]:
-    """The list of tenants of an installation that is there, for commands that need nothing else."""
+    """The list of tenants of an existing installation, for commands that need nothing else."""
     async with _installation("there") as found:
         from freehold.wiring.listing import open_listing
 
@@ -193,7 +190,7 @@ class _Found(NamedTuple):
 
 @asynccontextmanager
 async def _installation(wanted: Installation) -> AsyncIterator[_Found]:
-    """The installation that a command works on, see `command_services`; who works is known from here on."""
+    """Find the installation (see `command_services`), and set the operator as the actor of what follows."""
     settings = command_settings()
     from freehold.cli.installation import missing_central, other_installation, require_secret
     from freehold.log import configure_logging
@@ -214,7 +211,7 @@ async def _installation(wanted: Installation) -> AsyncIterator[_Found]:
             click.echo(missing, err=True)
             aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="freehold-")))
             settings = msgspec.structs.replace(settings, data_dir=aside, database_url="", tenant_provider="local")
-        # Unlike Path.exists, it is False for a name that no folder can have: whoever makes it will say so.
+        # Unlike Path.exists, this is False for an invalid name, which is reported when the folder is created.
         is_new_folder = not await asyncio.to_thread(os.path.exists, settings.data_dir)
         yield _Found(settings, missing is not None, is_new_folder)
 
@@ -222,15 +219,15 @@ async def _installation(wanted: Installation) -> AsyncIterator[_Found]:
 def _login() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user need not have a name
+    except (OSError, KeyError):  # a user in a container may have no name
         return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something that cannot be undone, unless --yes was said.
+    """Ask before something that cannot be undone, unless --yes was given.
 
     Raises:
-        UsageError: there is nobody to ask.
+        UsageError: stdin is not a terminal.
         Abort: the answer is no.
     """
     if yes:
@@ -241,5 +238,5 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def echo_json(record: object) -> None:
-    """One object on one line of stdout, for `--json`."""
+    """Print one JSON object on one line of stdout, for `--json`."""
     click.echo(msgspec.json.encode(record))

@@ -1,4 +1,4 @@
-"""`freehold dev`: servers to develop against, with no account."""
+"""`freehold dev`: start servers to develop against, with no account."""
 
 import asyncio
 import shlex
@@ -113,7 +113,7 @@ async def turso(
             config = uvicorn.Config(
                 app,
                 log_config=None,
-                log_level="critical",  # connections that break off are part of the game
+                log_level="critical",  # dropped connections are expected: the twin simulates them
                 access_log=False,
                 server_header=False,
                 lifespan="on",
@@ -129,7 +129,7 @@ async def turso(
 Examples:
   freehold dev sqld
   PORT=9000 DATA_DIR=/tmp/freehold freehold dev sqld --sqld /opt/sqld
-  eval "$(freehold dev sqld --print)" && freehold tenants list   # beside the one that runs
+  eval "$(freehold dev sqld --print)" && freehold tenants list   # while it is running
 """
 )
 @click.option("--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules.")
@@ -153,7 +153,7 @@ async def sqld(*, given: str | None, only_print: bool, as_json: bool) -> int:
     from freehold.providers.sqld.process.run import find_sqld
     from freehold.providers.sqld.process.supervised import running_sqld
 
-    # Whatever the environment says of another sqld does not count here.
+    # Ignore variables for another sqld in the environment.
     given_settings = command_settings(TENANT_PROVIDER="local", DATABASE_URL="", DATABASE_AUTH_TOKEN="")
     folder = given_settings.data_dir / "sqld"
     told = SharedVariables(folder)
@@ -195,14 +195,14 @@ def _print_variables(port: int, organization: str, token: str, *, as_json: bool)
 
 
 class SharedVariables:
-    """The variables of the `dev sqld` that runs on a folder, for other commands; only its owner reads them."""
+    """The variables of a running `dev sqld`, in a file in its folder that only its owner can read."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "variables.json"
         self._lock = folder / "lock"
 
     def write(self, variables: Mapping[str, str]) -> None:
-        """Replace what an earlier one told. Blocks."""
+        """Replace the variables of an earlier run. Blocking."""
         draft = self._path.with_suffix(".new")
         draft.unlink(missing_ok=True)
         draft.touch(mode=0o600)
@@ -210,7 +210,7 @@ class SharedVariables:
         draft.replace(self._path)
 
     def read(self) -> dict[str, str]:
-        """What the one that runs told. Blocks. Raises `Unavailable` when none runs there."""
+        """The variables of the one running. Blocking. Raises `Unavailable` if none is running on this folder."""
         if not (self._path.exists() and is_locked(self._lock)):
             folder = self._path.parent.parent.resolve()
             raise Unavailable(

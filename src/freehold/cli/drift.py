@@ -1,4 +1,4 @@
-"""`freehold tenants check`: does every database have the schema of its version?"""
+"""`freehold tenants check`: compare each database with the schema of its version."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -86,7 +86,7 @@ def _script(checked: Checked) -> Iterator[str]:
     if not checked.repair:
         return
     yield f"-- {checked.tenant.database_name}, version {checked.version}; stop at the first error (sqlite3 -bail)"
-    # Names in that database are its user's: a line end in one must not end the comment.
+    # The user chose the names in that database: a newline in one must not end the comment.
     yield from (one_line(f"-- {loss}") for loss in checked.losses)
     if checked.foreign_keys_off:
         yield "PRAGMA foreign_keys = OFF;"

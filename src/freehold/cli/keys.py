@@ -1,4 +1,4 @@
-"""`freehold keys`: the keys that sign JWTs."""
+"""`freehold keys`: show and rotate the keys that sign JWTs."""
 
 from datetime import UTC, datetime
 

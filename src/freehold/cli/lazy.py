@@ -1,4 +1,4 @@
-"""A group of commands that are loaded when they are asked for: what some of them need takes long to load."""
+"""A group of commands that are imported only when they are called: some have slow imports."""
 
 import importlib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import click
 
 
 class LazyGroup(click.Group):
-    """`elsewhere` has the module of each command that is not defined beside the group, where it has its own name."""
+    """`elsewhere` maps each command defined in another module to that module; its function there has the same name."""
 
     def __init__(self, *args: Any, elsewhere: Mapping[str, str], **more: Any) -> None:
         super().__init__(*args, **more)

@@ -1,4 +1,4 @@
-"""What verbs that serve have in common: a port, and an end in good order."""
+"""What the commands that serve share: a listening socket and the limit on open files."""
 
 import contextlib
 import errno
@@ -13,10 +13,10 @@ _FREED_WITHIN_S = 1.0
 
 
 def listen(host: str, port: int, port_name: str = "PORT", *, reuse_port: bool = False) -> socket.socket:
-    """A bound port, before anything else starts, so that one in use is found at once; `port_name` is for its faults.
+    """Bind the port; called before anything else starts, so that a port in use is reported at once.
 
     Raises:
-        BadSettings: it cannot be had.
+        BadSettings: the port cannot be bound; names the setting `port_name`.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     until = time.monotonic() + _FREED_WITHIN_S
@@ -25,31 +25,33 @@ def listen(host: str, port: int, port_name: str = "PORT", *, reuse_port: bool = 
             listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=reuse_port)
             break
         except (OSError, UnicodeError) as error:
-            # The processes of a service that was killed end a moment after it.
+            # When a service is killed, its child processes end a moment later.
             is_in_use = getattr(error, "errno", None) == errno.EADDRINUSE
             if not is_in_use or time.monotonic() > until:
                 raise BadSettings([_cannot_listen(host, port, port_name, error)]) from error
         time.sleep(0.02)
     listener.setblocking(False)
-    # A listener made here has no protocol number, by which asyncio knows that it may turn Nagle's delay off.
+    # asyncio turns Nagle's delay off only for sockets with TCP's protocol number, which create_server does not set.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def listen_shared(host: str, port: int, count: int) -> list[socket.socket]:
-    """As many bound ports of one number, among which the system spreads connections by a hash of their addresses.
+    """Bind `count` sockets to one port; the system spreads connections among them by a hash of their addresses.
 
     Raises:
-        BadSettings: it cannot be had.
+        BadSettings: the port cannot be bound.
     """
-    # Sockets that share a port would join those of another service without a word.
+    if count == 1:
+        return [listen(host, port)]
+    # Sockets that share a port would silently join those of another service.
     with listen(host, port) as alone:
         port = alone.getsockname()[1]
     return [listen(host, port, reuse_port=True) for _ in range(count)]
 
 
 def raise_file_limit() -> int:
-    """Let this process open as many files as it may, up to a sensible number; returns how many that is."""
+    """Raise the limit on open files to the hard limit, at most 65,536, and return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

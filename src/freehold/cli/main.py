@@ -1,4 +1,4 @@
-"""The `freehold` command. Verbs are imported when they are called for, so that `--help` is quick."""
+"""The `freehold` command. Its subcommands are imported when they are called, so that `--help` is fast."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""The parent of a service in several processes: it starts them, starts again what dies, and stops all in order.
+"""The parent process of a service: it starts the others, restarts those that die, and stops them in order.
 
-It answers nothing itself, and has neither a thread nor an event loop, so that it can fork.
+It serves nothing itself, and has neither threads nor an event loop, so that it can fork.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from freehold.providers.local.processes.running import StartedEngines
 log = get_logger()
 
 Worker = Callable[[int, Callable[[], None]], int]
-"""Serves HTTP until SIGTERM as the worker of this number, from 0. Calls the other argument once it serves.
+"""Serves HTTP until SIGTERM as the worker with this number, from 0, and returns the exit code.
 
-Returns the exit code.
+It calls the other argument once it serves.
 """
 
 _LOOK_EVERY_S = 0.2
 _PAUSES = Backoff(base_s=0.1, cap_s=5.0, steady=1.0)
-_LASTS_S = 30.0  # a worker that has lasted for so long has not failed to start
-# Of three seconds until all have ended: the engines need what is left.
+_LASTS_S = 30.0  # a worker that ran this long did not fail to start
+# Of the three seconds for stopping; the rest is for the engines.
 _HTTP_ENDS_S = 2.3
 
 
@@ -54,15 +54,15 @@ class Parent:
         self._workers = workers
         self._engines = engines
         self._running: dict[int, _Running] = {}
-        self._ends = 0  # in a row, of workers that did not last
+        self._ends = 0  # workers in a row that ended before _LASTS_S
         self._starts_at = 0.0
         self._is_stopping = False
         self._has_served = False
         self._parent = os.getpid()
 
     def run(self) -> int:
-        """Serve until told to stop; returns the exit code, that of a worker which could not begin."""
-        gc.freeze()  # what is shared with the workers stays so
+        """Serve until stopped by a signal. Return the exit code: 0, or that of a worker that failed to start."""
+        gc.freeze()  # so that collections do not copy pages shared with the workers
         woken, wake = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(woken, False)
@@ -78,7 +78,7 @@ class Parent:
                 signal.signal(each, handler)
 
     def _heard(self, *_: object) -> None:
-        if self._is_stopping:  # said twice: at once
+        if self._is_stopping:  # the second signal: stop at once
             self._end_all(signal.SIGKILL)
         self._is_stopping = True
 
@@ -102,7 +102,7 @@ class Parent:
         return 0
 
     def _reap(self) -> int | None:
-        """Take note of workers that have ended. The exit code if none has ever served: starting again is no use."""
+        """Remove workers that have ended. Return an exit code if none has ever served: a restart would not help."""
         for pid, worker in list(self._running.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if not ended:
@@ -140,7 +140,7 @@ class Parent:
             die_with(self._parent)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # A terminal's Ctrl-C goes to all; the parent says when to end.
+            # A terminal sends Ctrl-C to all processes; only the parent stops its workers.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             code = self._worker(number, lambda: _tell(tell))

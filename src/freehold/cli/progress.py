@@ -1,4 +1,4 @@
-"""A bar on stderr for long work, on a terminal only."""
+"""A progress bar on stderr, shown only on a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ import click
 
 
 class Bar(Protocol):
-    """Shows how far the work is."""
+    """A progress bar, or its stand-in without a terminal."""
 
     def reach(self, done: int) -> None:
-        """This many are done."""
+        """Show that `done` of the total are done."""
         ...
 
     def say(self, line: str) -> None:
@@ -30,7 +30,7 @@ class _NoBar:
 
 @contextmanager
 def progress(label: str, total: int, *, is_wanted: bool = True) -> Iterator[Bar]:
-    """A bar while this is entered; without a terminal, or anything to do, lines only."""
+    """Show a bar inside the `with` block; without a terminal, or with a total of 0, only lines are printed."""
     if not (is_wanted and total and sys.stderr.isatty()):
         yield _NoBar()
         return
@@ -52,5 +52,5 @@ def progress(label: str, total: int, *, is_wanted: bool = True) -> Iterator[Bar]
 
 
 def one_line(text: str) -> str:
-    """The text without line ends, nor anything else that a terminal would act upon."""
+    """The text without newlines, control characters or anything else a terminal would act upon."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

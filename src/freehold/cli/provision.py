@@ -1,4 +1,4 @@
-"""`freehold tenants create` and `freehold tenants provision`: make databases now."""
+"""`freehold tenants create` and `freehold tenants provision`: create databases now."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_jso
     address of the deleted one stay invalid. A user who has a database keeps it.
     """
     if pending == bool(users):
-        raise click.UsageError("name a USER; for all who wait for their database, run `freehold tenants provision`")
+        raise click.UsageError("name a USER; for all who are waiting for a database, run `freehold tenants provision`")
     if pending:
         return await _provision(dry_run=dry_run, as_json=as_json)
     from freehold.cli.tenant_lifecycle import create_for
@@ -77,12 +77,12 @@ async def _provision(*, dry_run: bool, as_json: bool) -> int:
     waiting = sum(counts.get(state, 0) for state in UNPROVISIONED) - len(failed)
     click.echo(f"made {outcomes.made} databases, {len(failed)} failed", err=True)
     if waiting > 0:
-        click.echo(f"{waiting} more wait for their next try, or another process has them in work", err=True)
+        click.echo(f"{waiting} more are waiting to be retried, or another process is working on them", err=True)
     return EXIT_NO if failed else EXIT_DONE
 
 
 class _Tally:
-    """Counts the databases made, and passes each outcome on."""
+    """Counts the databases created, and passes each outcome on."""
 
     def __init__(self, on_end: Callable[[Outcome], None]) -> None:
         self.made = 0
@@ -95,7 +95,7 @@ class _Tally:
 
 @contextmanager
 def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[Outcome], None]]:
-    """What to do with each outcome: JSON lines, a bar on a terminal, or else a line for each failure."""
+    """The callback for outcomes: prints JSON lines, or moves a bar and prints failures."""
     if as_json:
         yield _print_json
         return

@@ -1,4 +1,4 @@
-"""`freehold tenants reconcile`: the provider's databases and the central database, made to agree."""
+"""`freehold tenants reconcile`: make the provider's databases and the central database agree."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""`freehold registry`: ordered migrations of the tenant databases."""
+"""`freehold registry`: write, check, sign and publish the migrations of tenant databases."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +66,7 @@ async def status(*, folder: Path | None, with_census: bool, service: str | None,
     does not match. It trusts whichever key signs there; apps have theirs pinned.
     """
     if service is not None and with_census:
-        raise click.UsageError("--census counts in the central database; --at asks a service that tells it nobody")
+        raise click.UsageError("--census counts in the central database; a service named with --at does not reveal it")
     census = None
     published: Sequence[Migration | PublishedMigration]
     if service is not None:
@@ -86,7 +86,7 @@ async def status(*, folder: Path | None, with_census: bool, service: str | None,
     if census is not None:
         _show_census(census, as_json=as_json)
     click.echo(f"published: version {len(published)}; files: version {len(migrations)}", err=True)
-    # A version without a file came over HTTP: worth telling, and nothing to act upon.
+    # A version without a file was published over HTTP: worth showing, but not a failure.
     return EXIT_DONE if all(state in {"published", "no file"} for _, _, state in states) else EXIT_NO
 
 

@@ -1,4 +1,4 @@
-"""`freehold registry lint` and `seal`: the files of a folder, without touching any installation."""
+"""`freehold registry lint` and `seal`: check and seal the files of a folder, without touching any installation."""
 
 import asyncio
 import shutil
@@ -133,7 +133,7 @@ def _sum_file_at(folder: Path, reference: str) -> SumFile:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git prints, or None when it says no."""
+    """What git prints, or None if it fails."""
     git = shutil.which("git")
     if git is None:
         raise BadRegistry(["--base: git is not installed; install it or leave --base out"])

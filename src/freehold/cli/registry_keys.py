@@ -1,4 +1,4 @@
-"""`freehold registry sign` and `keys`: which key speaks for the registry, and signing where it is."""
+"""`freehold registry sign` and `keys`: sign a release offline, and manage the keys that may publish."""
 
 import asyncio
 import time
@@ -63,7 +63,7 @@ async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int
         raise click.UsageError("--form 2 has no room for the parts that registry.toml names; take them out")
     signer = signer_of(await asyncio.to_thread(load_key, key_file))
     now_ms = int(time.time() * 1000)
-    # Time is in the counter: of two releases the one that was signed later wins.
+    # The counter contains the time, so that of two releases the one signed later wins.
     release = await asyncio.to_thread(
         sign_release,
         migrations,
@@ -77,11 +77,11 @@ async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int
 
 
 def read_release(path: Path) -> SignedRelease:
-    """What `sign` printed. Blocking. Raises `BadRegistry`."""
+    """Read what `sign` printed. Blocking. Raises `BadRegistry`."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=SignedRelease)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRegistry([f"{path}: is not a file that `freehold registry sign` wrote"]) from error
+        raise BadRegistry([f"{path}: is not the output of `freehold registry sign`"]) from error
 
 
 @click.group(

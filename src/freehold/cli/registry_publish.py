@@ -1,4 +1,4 @@
-"""`freehold registry publish`: into the central database, or to a service over HTTP."""
+"""`freehold registry publish`: publish into the central database, or to a service over HTTP."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,11 +31,11 @@ from freehold.settings.servers import is_private_to
 if TYPE_CHECKING:
     from freehold.client.calls import Answer
 
-# While a service is started again it does not answer; the same release twice is published once.
+# A service does not answer while it restarts. Retrying is safe: the same release is published only once.
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-# Trying migrations out takes as long as their statements do.
+# Before publishing, the service tries the migrations out, which takes as long as their statements.
 _TIMEOUT_S = 120.0
-_KEY_LETTERS = 64  # an API key has at least this many, and a session's token or a JWT has fewer, or dots
+_KEY_LETTERS = 64  # API keys have at least this many; session tokens and JWTs have fewer, or dots
 
 
 @click.command(
@@ -114,7 +114,7 @@ async def publish(
 
 
 async def load_migrations(folder: Path) -> list[Migration]:
-    """The migrations of a folder. Raises `BadRegistry` when there are none too."""
+    """The migrations of a folder. Raises `BadRegistry`, also if there are none."""
     migrations = await load_folder(folder)
     if not migrations:
         raise BadRegistry([f"{folder}: there are no migrations in this folder"])
@@ -150,7 +150,7 @@ async def _publish_to(
     from freehold.wire import PublishAnswer
 
     body = {"signed": release, "migrations": migrations, "force": force, "dry_run": dry_run}
-    if parts:  # a service from before there were parts knows no such field
+    if parts:  # older services do not know this field
         body["parts"] = parts
     is_api_key = len(token) >= _KEY_LETTERS and "." not in token
     shown = {"x-api-key": token} if is_api_key else {"Authorization": f"Bearer {token}"}
@@ -160,7 +160,7 @@ async def _publish_to(
         try:
             answer = calls.read(await _until_it_answers(ask), PublishAnswer)
         except Unauthenticated as error:
-            raise BadSettings([f"REGISTRY_TOKEN: the service does not know it ({error})"]) from error
+            raise BadSettings([f"REGISTRY_TOKEN: the service does not accept it ({error})"]) from error
     return PublishReport(
         published=answer.published,
         already=answer.already,

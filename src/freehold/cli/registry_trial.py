@@ -1,4 +1,4 @@
-"""`freehold registry test`: migrations on real engines, with rows in the databases."""
+"""`freehold registry test`: run migrations on real engines, with rows in the databases."""
 
 import asyncio
 from collections.abc import Sequence
@@ -99,6 +99,6 @@ def _hint(recorded: dict[int, str], fixtures: dict[int, tuple[str, ...]], head: 
     if len(recorded) < head:
         click.echo(f"{SUM_FILE} records no schema for some versions: run `freehold registry seal`", err=True)
     if not fixtures:
-        click.echo(f"there are no {FIXTURES}/NNNN.sql: the databases held only what migrations put there", err=True)
+        click.echo(f"there are no {FIXTURES}/NNNN.sql: the only rows were those that migrations insert", err=True)
     elif uncovered:
-        click.echo(f"no fixture has rows for: {', '.join(uncovered)}; what becomes of theirs was not tried", err=True)
+        click.echo(f"no fixture has rows for: {', '.join(uncovered)}; what happens to them was not tested", err=True)

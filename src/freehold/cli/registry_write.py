@@ -1,4 +1,4 @@
-"""`freehold registry new` and `diff`: the next migration, as a file to be looked at."""
+"""`freehold registry new` and `diff`: write the next migration, as a file to review."""
 
 import asyncio
 import importlib
@@ -112,10 +112,10 @@ async def diff(
     found = await asyncio.to_thread(declared, declaration)
     wanted = await schema_of(found.statements)
     if not wanted.tables:
-        # An empty file is a build that failed or a wrong path far more often than the wish to drop everything.
+        # An empty file is usually a failed build or a wrong path, and rarely a wish to drop everything.
         raise BadRegistry(
             [
-                f"{declaration}: declares no table, and leading there would drop all that there are; give the file "
+                f"{declaration}: declares no table, so this would drop all existing ones; give the file "
                 "that has the CREATE statements (to drop every table on purpose, write that migration with "
                 "`freehold registry new`)"
             ]
@@ -168,21 +168,18 @@ def _tell(drafted: Drafted) -> None:
         click.echo(f"left for a contract migration (--min-app): {left}", err=True)
 
 
-# A declared schema: a file of CREATE statements, or SQLAlchemy metadata in the app's own code.
-
-
 class Declared(Struct, frozen=True):
-    """The CREATE statements. SQLAlchemy declares tables and indexes; of others it need not know (`is_partial`)."""
+    """The CREATE statements of a schema. `is_partial`: SQLAlchemy metadata may leave out views and triggers."""
 
     statements: list[str]
     is_partial: bool
 
 
 def declared(declaration: str) -> Declared:
-    """What `schema.sql` or `package.module:attribute` declares. Blocking; runs the app's code.
+    """The schema declared in `schema.sql` or `package.module:attribute`. Blocking; imports the app's code.
 
     Raises:
-        BadRegistry: the file or the attribute is not there, or is no such thing.
+        BadRegistry: the file or attribute does not exist, or declares no schema.
     """
     if declaration.endswith(".sql") or ":" not in declaration:
         return Declared(_of_file(Path(declaration)), is_partial=False)
@@ -211,8 +208,7 @@ def _of_metadata(module_name: str, attribute: str) -> list[str]:
     from sqlalchemy.sql.ddl import ExecutableDDLElement
 
     found = _attribute(module_name, attribute)
-    # A declarative base has its metadata.
-    metadata = getattr(found, "metadata", found)
+    metadata = getattr(found, "metadata", found)  # a declarative base has it as an attribute
     if not isinstance(metadata, MetaData):
         raise BadRegistry([f"{module_name}:{attribute}: is not a SQLAlchemy MetaData and has none"])
     if not metadata.tables:
@@ -223,7 +219,7 @@ def _of_metadata(module_name: str, attribute: str) -> list[str]:
         statements.append(_tidy(str(ddl.compile(dialect=sqlite.dialect()))))
 
     try:
-        # As it would make the tables: with what listeners add, such as views and triggers.
+        # create_all also runs event listeners, which may add views and triggers.
         metadata.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
     except SQLAlchemyError as error:
         raise BadRegistry([f"{module_name}:{attribute}: {error}"]) from error
@@ -231,7 +227,7 @@ def _of_metadata(module_name: str, attribute: str) -> list[str]:
 
 
 def _attribute(module_name: str, attribute: str) -> object:
-    # As `python -m` does: the app's own packages are found from the folder in which one works.
+    # Like `python -m`: the app's packages are found from the working directory.
     if os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds strings
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     try:
@@ -245,6 +241,6 @@ def _attribute(module_name: str, attribute: str) -> object:
 
 
 def _tidy(sql: str) -> str:
-    """As a person would have written it: no tabs, no space at the ends of lines."""
+    """Remove tabs, trailing spaces and blank lines, so that it looks handwritten."""
     lines = [line.replace("\t", "  ").rstrip() for line in sql.strip().splitlines()]
     return "\n".join(line for line in lines if line)

@@ -1,4 +1,4 @@
-"""`freehold tenants repair`: databases that sqld does not open any more, opened again."""
+"""`freehold tenants repair`: repair databases that sqld no longer opens."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ async def repair(tenants: tuple[str, ...], all_broken: bool, dry_run: bool, as_j
     to run twice.
     """
     if bool(tenants) == all_broken:
-        raise click.UsageError("say which: TENANT..., or --all-broken")
+        raise click.UsageError("give either TENANT... or --all-broken")
     results: list[Repaired | FreeholdError] = []
     async with command_tenants() as services:
         mender = _mender(services)
@@ -55,7 +55,7 @@ async def repair(tenants: tuple[str, ...], all_broken: bool, dry_run: bool, as_j
                 if tenants:
                     bar.reach(len(results))
     failures = [each for each in results if isinstance(each, FreeholdError) or not each.is_well]
-    click.echo(f"{len(results)} databases looked at, {len(failures) or 'none'} not well", err=True)
+    click.echo(f"{len(results)} databases checked, {len(failures) or 'none'} still damaged", err=True)
     if failures and all(isinstance(each, Unavailable) for each in failures):
         return EXIT_UNREACHABLE
     return EXIT_NO if failures else EXIT_DONE
@@ -65,7 +65,7 @@ def _mender(services: "TenantServices") -> Repair:
     if services.repair is not None:
         return services.repair
     if services.provider.name == "sqld":
-        raise BadSettings(["SQLD_DATA_DIR: needed: files of sqld are renamed, so run this on its machine"])
+        raise BadSettings(["SQLD_DATA_DIR: required: sqld's files are renamed, so run this on its machine"])
     raise NotRepairable(f"databases of the provider `{services.provider.name}` have no such files")
 
 

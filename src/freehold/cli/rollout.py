@@ -1,4 +1,4 @@
-"""`freehold rollout`: bring the whole fleet to a version, in waves."""
+"""`freehold rollout`: migrate all tenants to a version, in waves."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _workers(verb: Any) -> Any:
-    """The options of whoever carries a rollout out."""
+    """The options of commands that migrate the tenants of a rollout themselves."""
     lease = click.option(
         "--lease",
         "lease_s",
@@ -39,7 +39,7 @@ def _workers(verb: Any) -> Any:
 
 
 def _shape(verb: Any) -> Any:
-    """The options that say what a rollout is like."""
+    """The options that define a rollout."""
     for option in reversed(
         [
             click.option(
@@ -215,7 +215,7 @@ async def start(
         if as_json:
             echo_json(made)
         else:
-            click.echo("carry it out with: freehold rollout work")
+            click.echo("run it with: freehold rollout work")
     return EXIT_DONE
 
 
@@ -330,7 +330,7 @@ def _config(concurrency: int, lease_s: float) -> RolloutWorkerConfig:
 async def _options(
     services: "Services", waves: tuple[str, ...], canaries: tuple[str, ...], budget: str, *, include_restored: bool
 ) -> Options:
-    """Canaries may be given in any way that names a tenant."""
+    """The options, with canaries (given as id, address or database name) resolved to tenant ids."""
     ids = tuple([(await services.lifecycle.find(each)).tenant_id for each in canaries])
     options = Options(canaries=ids, failure_budget=budget, include_restored=include_restored)
     return msgspec.structs.replace(options, waves=waves) if waves else options
@@ -346,7 +346,7 @@ async def _work(services: "Services", found: Rollout, config: RolloutWorkerConfi
                     found.rollout_id, config=config, on_progress=lambda: _reach(services, found.rollout_id, bar)
                 )
             except asyncio.CancelledError:
-                click.echo("stopped; go on with: freehold rollout work", err=True)
+                click.echo("stopped; continue with: freehold rollout work", err=True)
     done = await services.rollouts.progress(found.rollout_id)
     if as_json:
         for failure in (*done.failures, *done.drifted):
@@ -368,7 +368,7 @@ async def _work(services: "Services", found: Rollout, config: RolloutWorkerConfi
 
 @contextmanager
 def _ended_by_signals(task: "asyncio.Task[Any]") -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM lets those at work end and be written down."""
+    """On the first Ctrl-C or SIGTERM, let the migrations in progress finish and be recorded."""
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, task.cancel)

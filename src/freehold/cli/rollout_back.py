@@ -1,4 +1,4 @@
-"""`freehold rollout restore` and `discard`: what is done with the copies that a rollout kept."""
+"""`freehold rollout restore` and `discard`: use or delete the copies that a rollout kept."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -57,7 +57,7 @@ async def restore(
     not be taken back.
     """
     if sum((bool(tenants), failed, everybody)) != 1:
-        raise click.UsageError("say who: TENANT, --failed or --all")
+        raise click.UsageError("give one of TENANT, --failed and --all")
     async with command_services() as services:
         restoring = services.rollouts.restoring
         rollout = await restoring.rollout(rollout_id)
@@ -67,7 +67,7 @@ async def restore(
                 _tell_point(point, as_json=as_json)
             return EXIT_DONE
         if not count:
-            click.echo(f"no tenant of rollout {rollout.rollout_id} is to be taken back", err=True)
+            click.echo(f"rollout {rollout.rollout_id} has no tenants to take back", err=True)
             return EXIT_DONE
         confirm(
             f"take {count} tenants back to before rollout {rollout.rollout_id}? What was written since is set aside.",
@@ -111,7 +111,7 @@ async def discard(rollout_id: str | None, yes: bool, as_json: bool) -> int:
 async def _chosen(
     services: "Services", rollout: Rollout, tenants: tuple[str, ...], *, failed: bool
 ) -> tuple[int, AsyncIterator[RestorePoint]]:
-    """How many are meant, and their restore points."""
+    """The number of chosen tenants, and their restore points."""
     restoring = services.rollouts.restoring
     if tenants:
         ids = list(dict.fromkeys([(await services.lifecycle.find(each)).tenant_id for each in tenants]))
@@ -145,8 +145,8 @@ def _tell(done: TakenBack, bar: Bar, *, as_json: bool) -> None:
         echo_json(done)
     elif done.outcome == "restored":
         bar.say(
-            f"{done.tenant_id} is at version {done.version} again, as {done.database_name}; what it had is kept until"
-            f" {done.kept_until} as {done.kept_as}"
+            f"{done.tenant_id} is at version {done.version} again, as {done.database_name}; its previous database is"
+            f" kept until {done.kept_until} as {done.kept_as}"
         )
     else:
         bar.say(one_line(f"{done.tenant_id}: {done.reason}"))

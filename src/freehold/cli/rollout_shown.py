@@ -1,4 +1,4 @@
-"""Plans and progress of rollouts, for people."""
+"""Print plans and progress of rollouts for people."""
 
 import click
 
@@ -7,7 +7,7 @@ from freehold.rollouts.types import Kept, Plan, Progress, Rollout, RolloutState
 
 
 def show_plan(found: Plan) -> None:
-    """What a rollout would do."""
+    """Print what a rollout would do."""
     click.echo(f"to version {found.to_version}: {found.tenants} tenants are behind")
     for version, count in found.behind.items():
         click.echo(f"  {count} at version {version}")
@@ -17,18 +17,18 @@ def show_plan(found: Plan) -> None:
     if found.estimated_rows is None:
         click.echo("  no database answered, so the rows to rewrite are unknown")
     for table, rows in (found.estimated_rows or {}).items():
-        click.echo(one_line(f"  about {rows:,} rows of {table} would be rewritten or gone through"))
+        click.echo(one_line(f"  about {rows:,} rows of {table} would be rewritten or read"))
     if found.estimated_bytes:
         click.echo(f"  about {found.estimated_bytes / 1_000_000:,.1f} MB of restore points with --restore-points")
     if found.drifted:
-        click.echo(f"  {found.drifted} of them the last rollout found drifted; see: freehold tenants check")
+        click.echo(f"  the last rollout found {found.drifted} of them drifted; see: freehold tenants check")
     for state, count in found.left_out.items():
-        hint = "; --include-restored takes them along" if state == "restored" else ""
+        hint = "; --include-restored includes them" if state == "restored" else ""
         click.echo(f"  left out: {count} {state}{hint}")
 
 
 def show(found: Progress) -> None:
-    """How far one is."""
+    """Print the progress of a rollout."""
     say(found.rollout)
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count)
     click.echo(f"  wave {found.rollout.wave} of {found.rollout.waves}; {counts or 'no tenants'}")
@@ -62,7 +62,7 @@ def _show_kept(kept: Kept) -> None:
 
 
 def workers(found: Progress) -> str:
-    """Whether anyone is at work on it, and what to do if not."""
+    """How many workers are running, and the command that starts one if there are none."""
     match found.workers:
         case 0:
             return "no worker is at work on it; start one with: freehold rollout work"
@@ -73,6 +73,6 @@ def workers(found: Progress) -> str:
 
 
 def say(found: Rollout) -> None:
-    """Its state in one line."""
+    """Print the state of a rollout in one line."""
     why = f": {found.reason}" if found.reason else ""
     click.echo(one_line(f"rollout {found.rollout_id} to version {found.to_version} is {found.state.value}{why}"))

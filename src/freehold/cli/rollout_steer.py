@@ -12,12 +12,12 @@ _REASON_CHARS = 500
 
 
 def which(verb: Any) -> Any:
-    """The rollout that is meant, the newest by default."""
+    """The argument for which rollout; the newest by default."""
     return click.argument("rollout_id", required=False, metavar="[ROLLOUT]")(verb)
 
 
 def as_json_option(verb: Any) -> Any:
-    """`--json`, as every verb has it."""
+    """The option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")(verb)
 
 
@@ -39,7 +39,7 @@ async def pause(rollout_id: str | None, reason: str) -> int:
     async with command_services() as services:
         found = (await services.rollouts.progress(rollout_id)).rollout
         if found.state is RolloutState.PAUSED:
-            click.echo("it was paused before, and stays as it is", err=True)
+            click.echo("it is already paused", err=True)
         say(await services.rollouts.pause(found.rollout_id, reason[:_REASON_CHARS]))
     return EXIT_DONE
 
@@ -60,7 +60,7 @@ async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored
     chosen: dict[StepState, bool] = {"failed": failed, "drifted": drifted, "restored": restored}
     states = [state for state, is_wanted in chosen.items() if is_wanted]
     if not states:
-        raise click.UsageError("say which: --failed, --drifted, --restored, or several of them")
+        raise click.UsageError("give at least one of --failed, --drifted and --restored")
     async with command_services() as services:
         found = (await services.rollouts.progress(rollout_id)).rollout
         count = await services.rollouts.retry(found.rollout_id, states=states)
@@ -71,14 +71,14 @@ async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored
         return EXIT_DONE
     what = " or ".join(states)
     if count:
-        click.echo(f"{count} tenants will be tried again; go on with: freehold rollout resume --wait")
+        click.echo(f"{count} tenants will be retried; continue with: freehold rollout resume --wait")
     elif now.waiting:
         click.echo(
-            f"none is {what} any more, and {now.waiting} wait to be retried; continue with:"
+            f"none is {what} any longer, and {now.waiting} wait to be retried; continue with:"
             " freehold rollout resume --wait"
         )
     else:
-        click.echo(f"no tenant of rollout {found.rollout_id} is {what}: there is nothing to try again")
+        click.echo(f"no tenant of rollout {found.rollout_id} is {what}: there is nothing to retry")
     if count and newest > found.to_version:
         click.echo(
             f"they will be brought to version {found.to_version}, and {newest} is the newest by now:"

@@ -1,4 +1,4 @@
-"""`freehold tenants rotate`: the emergency brake."""
+"""`freehold tenants rotate`: revoke all tokens of a database, for emergencies."""
 
 import click
 
@@ -13,7 +13,7 @@ Examples:
 """
 )
 @click.argument("database_name")
-@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @async_command
 async def rotate(database_name: str, dry_run: bool, as_json: bool) -> int:

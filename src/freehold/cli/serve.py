@@ -1,4 +1,4 @@
-"""`freehold serve`: the service, in one process or in several."""
+"""`freehold serve`: run the service, in one process or in several."""
 
 import asyncio
 import re
@@ -49,20 +49,18 @@ def serve() -> None:
 
 
 def _serve(settings: Settings) -> int:
-    """In this process, or in processes of its own, as the settings say."""
     has_engines = settings.tenant_provider == "local" and settings.engines > 0
     if not has_engines and settings.http_workers == 1:
         return _run(run_service(settings))
     if settings.registry_signing == "local":
-        require_registry(settings)  # before a folder for data is made, perhaps in a wrong place
+        require_registry(settings)  # before creating a data folder, perhaps in the wrong place
     from freehold.cli.parent import Parent
     from freehold.wiring.engines import started_engines
 
     workers = http_workers(settings.http_workers)
     listeners = listen_shared(settings.host, settings.port, len(workers))
     make_folder(settings.data_dir / "keys")
-    # All of this process's descendants inherit that.
-    raise_file_limit()
+    raise_file_limit()  # child processes inherit it
 
     def work(number: int, is_up: Callable[[], None]) -> int:
         return _run(run_service(settings, listeners[number], is_up, workers[number]))
@@ -85,9 +83,9 @@ async def run_service(
     is_up: Callable[[], None] = lambda: None,
     worker: HttpWorker = ALONE,
 ) -> int:
-    """Serve with these settings until told to stop, on a port that is bound already if one is given.
+    """Serve until stopped by a signal, and return the exit code.
 
-    `is_up` is called when it serves. Returns the exit code.
+    `given` is a port that is already bound; `is_up` is called once the service is ready.
     """
     keep_less_memory()
     if settings.registry_signing == "local":
@@ -119,7 +117,7 @@ async def run_service(
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # X-Forwarded-For is read by our own code, against TRUSTED_PROXIES.
+                # Our own code reads X-Forwarded-For, and checks it against TRUSTED_PROXIES.
                 proxy_headers=False,
                 timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
             )
@@ -133,19 +131,19 @@ async def run_service(
 
 
 async def _suits_demo(registry: "Registry") -> bool:
-    """Whether `make demo` can be played here: it is a client of one app, and needs the tables of that."""
+    """Whether `make demo` works here: it is a client of one app, and needs that app's tables."""
     from freehold.migrate.signature import RegistryTampered
 
     try:
         published = await registry.snapshot()
-    except RegistryTampered:  # said by whoever asks for migrations; people sign in all the same
+    except RegistryTampered:  # reported to clients that pull migrations; signing in still works
         return False
     wanted = re.compile(rf"\bCREATE TABLE\W+{_DEMO_TABLE}\b", re.IGNORECASE)
     return any(wanted.search(each.sql) for each in published.rows)
 
 
 def _greet(settings: Settings, *, is_demo: bool) -> None:
-    """Where to go next, for the person who started it. The demo is an app of its own: it needs that app's tables."""
+    """Print what to do next, for the person who started it."""
     url = settings.public_url
     play = f"curl {url}/api/auth/get-session, then docs/clients.md"
     if is_demo:

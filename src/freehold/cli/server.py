@@ -1,4 +1,4 @@
-"""The HTTP server of verbs that serve."""
+"""The HTTP server of the commands that serve."""
 
 import contextlib
 import signal
@@ -8,7 +8,7 @@ import uvicorn
 
 
 class Server(uvicorn.Server):
-    """Ends at SIGINT and SIGTERM without raising them once more, so that the services are closed as well."""
+    """Stops on SIGINT and SIGTERM without raising them again afterwards, so that the services are closed, too."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""`freehold sqld`: the tenants' sqld, under supervision."""
+"""`freehold sqld`: run the tenants' sqld under supervision."""
 
 import asyncio
 import contextlib
@@ -56,7 +56,7 @@ async def sqld(
 
     settings = command_settings(TENANT_PROVIDER="local", DATABASE_URL="", DATABASE_AUTH_TOKEN="")
     if not settings.sqld_admin_key:
-        raise BadSettings(["SQLD_ADMIN_KEY: needed; without one, anyone can administer sqld"])
+        raise BadSettings(["SQLD_ADMIN_KEY: required; without it, anyone can administer sqld"])
     configure_logging(settings.log_level, settings.log_format)
     data_dir = await asyncio.to_thread(_made, data_dir)
     options = SqldOptions(

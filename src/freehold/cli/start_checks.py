@@ -1,7 +1,7 @@
-"""What a service looks at before it starts: whether the servers that its settings name take what they say.
+"""Checks before the service starts: do the servers named in its settings accept its credentials?
 
-Where tenants' databases do not answer, that is reported in the log, and the service starts: people sign in
-without them, and databases are made once they are back. A token that is wrong will not become right by itself.
+If the tenants' provider does not answer, the service logs that and starts anyway: people can still sign in, and
+databases are created once it is back. A refused token stops the start, since waiting does not help.
 """
 
 import asyncio
@@ -16,27 +16,27 @@ from freehold.wiring.services import Services
 
 log = get_logger()
 
-# Started together with it, Redis may take a moment longer.
+# Redis may be starting at the same time, and take a little longer.
 _CACHE_PATIENCE_S = 5.0
 _PROVIDER_PATIENCE_S = 8.0
 
 
 async def check_central(settings: Settings) -> None:
-    """Return if a central database on a server takes our token; it need not be made yet.
+    """Check that a central database on a server accepts our token; the database need not exist yet.
 
     Raises:
-        BadSettings: it does not, or cannot be there.
-        CentralUnavailable: no answer.
+        BadSettings: the token is refused, or the URL cannot be used.
+        CentralUnavailable: the server does not answer.
     """
     if settings.has_remote_central:
         await missing_central(settings)
 
 
 async def check_servers(services: Services) -> None:
-    """Return if Redis answers, and the provider takes our credentials as far as it answers.
+    """Check that Redis answers, and that the provider accepts our credentials if it answers.
 
     Raises:
-        BadSettings: one of them refuses; which variable is wrong.
+        BadSettings: one of them refuses; names the variable that is wrong.
         Unavailable: Redis does not answer.
     """
     await asyncio.gather(_check_cache(services.cache, services.settings), _check_provider(services))
@@ -68,5 +68,5 @@ async def _check_provider(services: Services) -> None:
             "provider.does_not_answer",
             provider=services.provider.name,
             reason=str(error) or "no answer in time",
-            meanwhile="people sign up and in; databases are made when it answers",
+            meanwhile="people can sign up and sign in; databases are created when it answers",
         )

@@ -46,7 +46,7 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
 
 
 async def create_for(users: tuple[str, ...], *, dry_run: bool, as_json: bool) -> int:
-    """`tenants create USER...`: a database for each of these users who has none (any more); the exit code."""
+    """Create a database for each of these users who has none, and return the exit code of `tenants create`."""
     async with command_tenants() as services:
 
         async def make(reference: str) -> Tenant:
@@ -218,10 +218,10 @@ async def restore(
     """
     if at is not None:
         if file is not None or accept_changes:
-            raise click.UsageError("say either FILE, perhaps with --accept-changes, or --at")
+            raise click.UsageError("give either FILE, perhaps with --accept-changes, or --at")
         return await _restore_at(tenant, at, dry_run=dry_run, yes=yes, as_json=as_json)
     if file is None:
-        raise click.UsageError("say from what: FILE, or --at")
+        raise click.UsageError("give either FILE or --at")
     async with command_tenants() as services:
         found = await services.lifecycle.find(tenant)
         checked = await services.lifecycle.check_file(file)
@@ -275,7 +275,7 @@ async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bo
             if each.state is not TenantState.DELETED
         ]
     if waiting:
-        click.echo(f"{len(waiting)} are not gone yet; the service goes on trying", err=True)
+        click.echo(f"{len(waiting)} are not gone yet; the service keeps trying", err=True)
     return EXIT_NO if waiting else code
 
 
@@ -299,7 +299,7 @@ def _check_target(file: Path, *, force: bool) -> None:
 
 
 async def _each(references: list[str] | tuple[str, ...], act: Act, label: str, *, as_json: bool) -> int:
-    """Act on each, go on after a failure; 1 when one failed, 4 when all that failed did not answer."""
+    """Act on each, also after a failure. Return 1 if one failed, 4 if all failures were providers not answering."""
     failures: list[FreeholdError] = []
     with progress(label, len(references), is_wanted=not as_json and len(references) > 1) as bar:
         for done, reference in enumerate(references, start=1):

@@ -1,4 +1,4 @@
-"""`freehold tenants sql`: SQL in one tenant's database."""
+"""`freehold tenants sql`: run SQL in one tenant's database."""
 
 import asyncio
 import base64
@@ -83,7 +83,7 @@ def _for_json(value: Value) -> object:
 
 
 def _print(result: StmtResult) -> None:
-    """Tab-separated, so that other tools take it; what would break a line is escaped."""
+    """Print tab-separated values; whatever would break a line is escaped."""
     if not result.cols:
         return
     click.echo("\t".join(one_line(column.name or "") for column in result.cols))

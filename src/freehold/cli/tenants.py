@@ -11,9 +11,9 @@ from freehold.cli.lazy import LazyGroup
 from freehold.cli.progress import one_line
 from freehold.tenants.types import Tenant, TenantState
 
-# Wide enough for what Freehold makes itself; longer ones push the rest of their line to the right.
+# Wide enough for the values that Freehold generates; longer ones push the rest of their line to the right.
 _WIDTHS = {"tenant_id": 32, "state": 12, "version": 7, "database": 28, "user_id": 32, "email": 24}
-# A person looks for the address; both leave no room for the error.
+# People look for the address; with both there is no room for the error.
 _NOT_IN_TABLE = "user_id"
 _SHOWN_AT_ONCE = 100
 
@@ -93,7 +93,7 @@ async def _print_lines(found: AsyncIterator[Listed]) -> None:
 
 
 async def _print_table(found: AsyncIterator[Listed]) -> None:
-    """A table in parts: the columns' widths are fixed, so that the whole is never in memory."""
+    """Print a table in parts with fixed column widths, so that the whole list is never in memory."""
     part: list[Listed] = []
     is_first = True
     async for listed in found:

@@ -1,4 +1,4 @@
-"""`freehold users`: people who sign in."""
+"""`freehold users`: manage the people who sign in."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`freehold users import`: users of another installation move in."""
+"""`freehold users import`: import users from better-auth or from a file."""
 
 import os
 import sys
