@@ -117,7 +117,7 @@ class HranaClient(Client):
 
 
 class HranaTransaction(Transaction):
-    """A transaction on a stream of its own. BEGIN is sent with the first statement, COMMIT with the close."""
+    """A transaction on its own stream. BEGIN is sent with the first statement, COMMIT with the close."""
 
     def __init__(self, stream: Stream, mode: Mode, on_close: "Callable[[HranaTransaction], None]") -> None:
         self._stream = stream

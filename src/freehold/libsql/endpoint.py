@@ -25,7 +25,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _KEEPALIVE_S = 15.0  # shorter than any server's, so that a pooled connection is seldom found closed
 _MAX_CONNECTIONS = 64
 _SHOWN_CHARS = 300
-# Of an answer, decompressed: far above what any server returns at once, and too little to exhaust this process.
+# Limit for a decompressed answer: far above what any server returns at once, and too little to exhaust this process.
 _MOST_BYTES = 256 * 1_048_576
 # Without TLS the server is nearby: compressing an answer costs more than sending it.
 _PLAIN = ("Accept-Encoding", "Accept", "User-Agent")
@@ -100,7 +100,7 @@ class Endpoint:
 
     @property
     def speaks_v3(self) -> bool:
-        """False once the server has turned out to know version 2 only."""
+        """False once the server has turned out to support only version 2."""
         return self._version != "v2"
 
     async def post(
@@ -146,7 +146,7 @@ class Endpoint:
         """Run something in the background; only `close` waits for it, for a short while."""
         try:
             task = asyncio.get_running_loop().create_task(chore)
-        except RuntimeError:  # the event loop no longer runs, and the sockets went with it
+        except RuntimeError:  # the event loop no longer runs, and its sockets are closed
             chore.close()
             return
         self._chores.add(task)

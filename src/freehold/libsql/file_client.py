@@ -45,7 +45,7 @@ class FileClient(Client):
 
     def transaction(self, mode: Mode = "deferred") -> "FileTransaction":
         self._must_be_open()
-        # A thread of its own: another transaction that waits for this one's lock must not delay its commit.
+        # In its own thread: another transaction that waits for this one's lock must not delay its commit.
         transaction = FileTransaction(_Worker(self._path, self._timeout_s), mode, self._open.discard)
         self._open.add(transaction)
         return transaction
@@ -68,7 +68,7 @@ class FileClient(Client):
 
 
 class FileTransaction(Transaction):
-    """A transaction on a connection of its own. It begins with the first statement."""
+    """A transaction on its own connection. It begins with the first statement."""
 
     def __init__(self, worker: "_Worker", mode: Mode, on_close: "Callable[[FileTransaction], None]") -> None:
         self._worker = worker

@@ -42,7 +42,7 @@ _LOST = "the server has ended the transaction; nothing of it was kept"
 
 
 async def once(endpoint: Endpoint, request: StreamReq, *, repeatable: Callable[[], bool] = never) -> Outcome:
-    """Run one request on a stream of its own, in one round trip. If it finds a lock, nothing ran and it is retried.
+    """Run one request on its own stream, in one round trip. If it finds a lock, nothing ran and it is retried.
 
     Raises:
         LibsqlError: the request failed as a whole.

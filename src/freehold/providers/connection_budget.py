@@ -79,7 +79,7 @@ class ConnectionBudget:
         def count(one: Idle[T]) -> int:
             return self._held[one.database_name] + (one.database_name == database_name)
 
-        # With one more the database would hold `own + 1`, and it takes none from a database that holds less.
+        # With one more the database would hold `own + 1`, and may not take one from a database that holds less.
         found = [one for one in idle if count(one) > own + (self._spares_transactions and one.in_transaction)]
         if not found:
             raise Overloaded(self._spent)

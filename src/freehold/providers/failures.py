@@ -13,7 +13,7 @@ UNREADABLE = ("incomplete input", "unrecognized token")
 
 
 class SqlFailure(Exception):
-    """One statement failed; the rest of the request goes on."""
+    """One statement failed; the rest of the request continues."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class Overloaded(Unavailable):
 
 
 class GoesOn(Overloaded):
-    """The tenant has a statement that goes on past its limit, and nothing stops it."""
+    """The tenant has a statement that runs past its limit and cannot be stopped."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -46,7 +46,7 @@ class QueryTimeout(InvalidInput):
 
 
 class OutcomeUnknown(ProviderUnavailable):
-    """The engine of the database ended while the call ran: it was carried out, or it was not."""
+    """The database's engine ended during the call, which may or may not have taken effect."""
 
     code = "outcome_unknown"
     message = "the database's engine ended while this ran; look whether it was carried out before you try again"

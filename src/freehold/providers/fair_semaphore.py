@@ -27,7 +27,7 @@ class FairSemaphore(WaitingLine):
         return bool(self._waiting)
 
     async def enter(self, disconnect: Disconnect) -> None:
-        """Wait for a place; `leave` gives it to the next.
+        """Wait for a place; `leave` passes it on.
 
         Raises:
             Overloaded: too many are waiting already.

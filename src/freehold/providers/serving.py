@@ -12,7 +12,7 @@ from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, Pip
 from freehold.profiles import Profile
 from freehold.providers.grants import Grant
 
-if TYPE_CHECKING:  # engine processes load this module, and neither of these
+if TYPE_CHECKING:  # engine processes import this module without these
     from freehold.migrate.target import Target
     from freehold.tenants.operator_sql import RunAsClient
 
@@ -119,7 +119,7 @@ class ReplicaServer(Protocol):
     """Serves embedded replicas."""
 
     async def replicate(self, call: ReplicaCall, disconnect: Disconnect) -> ReplicaReply:
-        """Carry out one call.
+        """Run one call.
 
         Raises:
             FreeholdError: it is refused, or the server does not answer.
@@ -149,7 +149,7 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class HasStanding(Protocol):
-    """A provider with a server of its own, of which more is known than whether it answers."""
+    """A provider with its own server, whose state is known in detail."""
 
     @property
     def supervision(self) -> Supervision:

@@ -52,7 +52,7 @@ def _nothing(_job: Job) -> None:
 class Engine:
     """Implements `LocalEngine` on the files of this machine. One for each process and event loop.
 
-    `on_stuck` is called for a job whose statement goes on past its limit, each time that it is looked at.
+    `on_stuck` is called repeatedly for each job whose statement runs on past its limit.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         # SQLite counts memory for the whole process. Past this a statement fails instead of the process.
         apsw.hard_heap_limit(engine_limits.memory_bytes)
-        # And past this it gives page caches back first.
+        # Past this one, page caches are freed first.
         apsw.soft_heap_limit(int(engine_limits.memory_bytes * _MEMORY_SPARED))
 
     # Calls ---------------------------------------------------------------------------------------------
@@ -131,10 +131,10 @@ class Engine:
         return found
 
     async def check_moving(self) -> None:
-        """Return unless requests wait while only statements run that have exceeded their limit and do not end.
+        """Check that requests make progress.
 
         Raises:
-            ProviderUnavailable: that is the case.
+            ProviderUnavailable: requests wait while only statements run that are past their limit and do not end.
         """
         if not (self._gate.has_waiting or self._new.has_waiting):
             return
@@ -182,7 +182,7 @@ class Engine:
 
     @property
     def databases_in_use(self) -> set[str]:
-        """Those with a call under way or an open stream, but for calls that go on past their limit."""
+        """Databases with an open stream or a call in progress, except calls that run past their limit."""
         busy = {job.queue.name for job in self._jobs if job not in job.queue.stuck}
         return busy | self.streams.database_names
 
@@ -204,7 +204,7 @@ class Engine:
         if baton is not None:
             self._drop(self.streams.overdue(baton))
             return self.streams.take(baton, call.grant)
-        # One that ends with its own request has no baton and takes no place among the open ones.
+        # A stream that ends with its own request has no baton and does not count as open.
         if closes:
             return Stream("", call.grant)
         self._drop(self.streams.make_room(call.grant))
@@ -244,7 +244,7 @@ class Engine:
         is_ours: bool = False,
         is_quick: bool = False,
     ) -> Any:
-        """Run `task` on a connection of the database; the stream keeps the connection if it goes on."""
+        """Run `task` on a connection of the database; the stream keeps the connection if it continues."""
         queue = self._queue_of(database_name)
         queue.check_open(is_ours=is_ours)
         gates: list[FairSemaphore] = []
@@ -371,7 +371,7 @@ class Engine:
 
 
 def _only_reads(request: PipelineReq) -> bool:
-    """Whether it does nothing but read, which waits for no disk and no lock most of the time."""
+    """Whether it only reads, and so rarely waits for a disk or a lock."""
     for each in request.requests:
         if type(each) is ExecuteReq:
             sql = each.stmt.sql

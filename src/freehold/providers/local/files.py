@@ -42,7 +42,7 @@ class TenantFiles:
         """Whether there is such a database.
 
         Raises:
-            ProviderUnavailable: the disk does not say.
+            ProviderUnavailable: the disk cannot be read.
         """
         try:
             return self.path_of(database_name).is_file()

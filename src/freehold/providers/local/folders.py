@@ -1,13 +1,13 @@
-"""What is where in DATA_DIR."""
+"""The folders in DATA_DIR."""
 
 from pathlib import Path
 
 
 def databases_dir_of(data_dir: Path) -> Path:
-    """The tenants' files."""
+    """The folder of the tenants' files."""
     return data_dir.absolute() / "tenants"
 
 
 def run_dir_of(data_dir: Path) -> Path:
-    """The sockets of engine processes."""
+    """The folder of the engine processes' sockets."""
     return data_dir.absolute() / "run"

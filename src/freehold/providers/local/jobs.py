@@ -136,7 +136,7 @@ class Job:
         return self._cancelled is not None
 
     def is_stuck(self) -> None:
-        """Its statement goes on past its limit: whoever waits for its answer gets one now."""
+        """Answer the waiting client now, since the statement runs on past its limit."""
         self.queue.is_stuck(self)
         if self.future.done():
             return
@@ -153,7 +153,7 @@ class Job:
             self.lane.demote(self.submitted)
 
     def processor_s(self) -> float | None:
-        """How much processor time its thread has used, in seconds; None when it has none now."""
+        """The processor time that its thread has used, in seconds; None while it has no thread."""
         return None if self.submitted is None else self.submitted.processor_s()
 
     def run(self) -> Any:

@@ -1,4 +1,4 @@
-"""The `local` provider: one file per tenant on this machine, served by this process."""
+"""The `local` provider: one file per tenant on this machine."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -45,19 +45,19 @@ class LocalEngine(DatabaseServer, Protocol):
         ...
 
     def closed(self, database_name: str) -> AbstractAsyncContextManager[None]:
-        """No connection to the database is open while this is entered; requests end with `NotFound`."""
+        """Inside this context no connection to the database is open; requests end with `NotFound`."""
         ...
 
     async def check_moving(self) -> None:
-        """Return unless requests wait while only statements run that have exceeded their limit and do not end.
+        """Check that requests make progress.
 
         Raises:
-            ProviderUnavailable: that is the case.
+            ProviderUnavailable: requests wait while only statements run that are past their limit and do not end.
         """
         ...
 
     async def close(self) -> None:
-        """Stop everything that was begun here."""
+        """Stop everything that this process began."""
         ...
 
 

@@ -51,7 +51,7 @@ class Streams:
             spares_transactions=True,
         )
         self._streams: dict[str, Stream] = {}
-        self._expired: Lru[str, str] = Lru(_REMEMBERED)  # with what to tell
+        self._expired: Lru[str, str] = Lru(_REMEMBERED)  # each with its error message
 
     def __len__(self) -> int:
         return len(self._streams)

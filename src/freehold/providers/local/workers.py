@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 Done = Callable[[Any, BaseException | None], None]
 
 _LOW_PRIORITY = 10
-_QUICK_S = 0.002  # in which one of the jobs that are likely to be over at once should be
+_QUICK_S = 0.002  # within which one of the quick jobs should finish
 _TOGETHER = 4
 
 
@@ -45,8 +45,8 @@ class SubmittedJob:
             return True
 
     def processor_s(self) -> float | None:
-        """The processor time of the thread that runs it, in seconds; None when none does."""
-        with self._lock:  # a thread that has ended must not be asked about
+        """The processor time of the thread that runs it, in seconds; None if none does."""
+        with self._lock:  # asking about a thread that has ended is undefined
             if self._ident is None:
                 return None
             return time.clock_gettime(time.pthread_getcpuclockid(self._ident))
@@ -74,7 +74,7 @@ class Workers:
     """At most `limit` threads, started when they are needed. Jobs are submitted and delivered on one event loop.
 
     A demoted job gives up its place, so that long jobs, or those that wait for a lock, do not occupy all places; there
-    are at most `limit` demoted jobs too.
+    are at most `limit` demoted jobs, too.
 
     Jobs that are likely to be over at once go one after the other on one thread: several would only hand the
     interpreter lock to each other, at each row, which costs more than the jobs. When they do not move on, more
@@ -84,7 +84,7 @@ class Workers:
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._limit = limit
-        # None ends the thread; one without a job takes the quick ones.
+        # None ends the thread; a thread without a job runs the quick ones.
         self._queue: queue.SimpleQueue[tuple[SubmittedJob | None, asyncio.AbstractEventLoop] | None]
         self._queue = queue.SimpleQueue()
         self._threads = 0
@@ -167,7 +167,7 @@ class Workers:
         self._look = asyncio.get_running_loop().call_later(_QUICK_S, self._look_at_quick)
 
     def _look_at_quick(self) -> None:
-        """Let more threads run the quick jobs that wait, if none was done for a while."""
+        """Let more threads run the waiting quick jobs if none has finished for a while."""
         self._look = None
         self._deliver()
         if not self._quick:
@@ -193,7 +193,7 @@ class Workers:
 
     def _run(self, submitted: SubmittedJob, loop: asyncio.AbstractEventLoop) -> bool:
         result, error, is_last = submitted.run()
-        with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, so no one is waiting
             loop.call_soon_threadsafe(self._finish, submitted, result, error, is_last, True)
         return is_last
 
@@ -202,17 +202,17 @@ class Workers:
         while True:
             try:
                 submitted = self._quick.popleft()
-            except IndexError:  # others were quicker
+            except IndexError:  # other threads took them
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(self._leave_empty)
                 return False
             result, error, is_last = submitted.run()
-            # What is submitted from here on is seen when this one is delivered.
+            # Jobs submitted from here on are noticed when this one is delivered.
             is_over = is_last or not self._quick
             self._done.append((submitted, result, error, is_last, is_over))
-            # Several at a time: the event loop would want the interpreter lock just when the next one has begun.
+            # Several at a time: otherwise the event loop would want the interpreter lock just as the next job begins.
             is_due = is_over or len(self._done) >= _TOGETHER
-            if is_due and not self._delivers:  # else the event loop has not begun to, and sees this one too
+            if is_due and not self._delivers:  # otherwise the scheduled delivery includes this one
                 self._delivers = True
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(self._deliver)
@@ -229,7 +229,7 @@ class Workers:
         self, submitted: SubmittedJob, result: Any, error: BaseException | None, was_last: bool, is_over: bool
     ) -> None:
         if was_last:
-            self._demoted -= 1  # since it was demoted it counts neither as a job nor as a thread
+            self._demoted -= 1  # a demoted job counts neither as a job nor as a thread
         else:
             self._jobs -= 1
         if submitted.is_quick:

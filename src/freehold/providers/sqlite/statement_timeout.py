@@ -178,11 +178,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-# Of the whole process: cores are.
+# One for the whole process, as cores are.
 TURNS = Turns(cores())
 
 
 def share_cores(processes: int) -> None:
-    """Take only this process's share of the cores, where several do the same. To be called before any statement."""
+    """Use an equal share of the cores, one of `processes`. Call it before any statement runs."""
     global TURNS  # noqa: PLW0603 - as global as the cores
     TURNS = Turns(max(1, cores() // processes))

@@ -1,7 +1,7 @@
 """Calls of Turso's Platform API, with time limits and retries after failures that may soon be over.
 
-Every call may be repeated: names are chosen before, so that "already exists" and "not found" show what an earlier
-try has done. Source for what is worth repeating: Turso's command line tool (408, 429, 5xx, no answer).
+Every call may be repeated: names are chosen beforehand, so that "already exists" and "not found" show what an
+earlier try has done. Source for what is worth repeating: Turso's command line tool (408, 429, 5xx, no answer).
 """
 
 import asyncio

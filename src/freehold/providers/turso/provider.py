@@ -171,7 +171,7 @@ class TursoProvider:
 
     async def open(self, database_name: str) -> Target:
         """The database as a target for migrations."""
-        # Mostly it has just been created. If it is gone, its use will show that.
+        # Usually it has just been created. If it is gone, using it will fail.
         database = self._databases.seen_within(database_name, _JUST_S) or await self.find(database_name)
         if database is None:
             raise missing(database_name)

@@ -14,17 +14,17 @@ def socket_of(run_dir: Path, seat: int | str) -> Path:
 
 
 class SocketFolder:
-    """The folder of the sockets, from which they can be named however long its path is."""
+    """The folder of the sockets, which gives them short enough addresses even if its path is long."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._opened: int | None = None
 
     def address(self, path: Path) -> str:
-        """The path of a socket in the folder, as a socket's address.
+        """The address of the socket at `path`, which is in the folder.
 
         Raises:
-            OSError: the folder is not there.
+            OSError: the folder does not exist.
         """
         if len(os.fsencode(path)) < _LONGEST_ADDRESS or sys.platform != "linux":
             return str(path)

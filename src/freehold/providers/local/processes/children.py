@@ -1,4 +1,4 @@
-"""Engine processes as their supervisor knows them."""
+"""The engine processes, from their supervisor's point of view."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ class Child:
         self._rest = b""
 
     def news(self) -> Iterator[News | None]:
-        """What it says; None at its end."""
+        """Yield the messages received from it, then None if it has ended."""
         try:
             text = self.control.recv(65_536)
         except BlockingIOError:
@@ -54,4 +54,4 @@ class Place:
         self.next: Child | None = None
         self.leaving: Child | None = None
         self.starts_at = 0.0
-        self.ends = 0  # in a row, of engines that did not last
+        self.ends = 0  # engines in a row that ended too soon

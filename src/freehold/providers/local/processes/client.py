@@ -1,4 +1,4 @@
-"""The engine processes, as whoever has calls for databases sees them: they do all that an `Engine` does."""
+"""The client side of the engine processes, with the interface of an `Engine`."""
 
 import asyncio
 import contextlib
@@ -23,9 +23,9 @@ Find = Callable[[], Awaitable[int]]
 
 
 class EngineProcesses:
-    """Implements `LocalEngine`. `find` returns how many engines run, and may start them; asked at the first call.
+    """Implements `LocalEngine`. `find` returns how many engines run, and may start them; the first call awaits it.
 
-    A database is always served by the same engine, but for those under penalty: these share one of their own.
+    A database is always served by the same engine, except for those under penalty, which share a separate one.
     """
 
     def __init__(self, run_dir: Path, find: Find, registry: BatchRegistry) -> None:
@@ -58,7 +58,7 @@ class EngineProcesses:
 
     @contextlib.asynccontextmanager
     async def closed(self, database_name: str) -> AsyncIterator[None]:
-        """No engine has the database open while this is entered; requests end with `NotFound`."""
+        """Inside this context no engine has the database open; requests end with `NotFound`."""
         await self._connected(database_name)
         seats = (self._seat_of(database_name), self._penalty)
         links = [link for seat in seats for link in (seat.link, *seat.leaving) if link is not None]
@@ -68,17 +68,17 @@ class EngineProcesses:
             yield
 
     async def check_moving(self) -> None:
-        """Return unless an engine does not answer, or all its places are held by what does not end.
+        """Check that every engine answers and makes progress.
 
         Raises:
-            ProviderUnavailable: one.
+            ProviderUnavailable: one does not answer, or statements that do not end hold all its places.
         """
         for seat in self._seats:
             link = seat.link or await seat.connect(_CONNECT_S)
             await link.ask(Kind.CHECK)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections; the engines keep running."""
         for seat in (*self._seats, self._penalty):
             for link in (seat.link, *seat.leaving):
                 if link is not None:
@@ -88,7 +88,7 @@ class EngineProcesses:
     # For the links -------------------------------------------------------------------------------------
 
     def note(self, penalties: Penalties) -> None:
-        """These are served apart from now on."""
+        """Serve these databases on the penalty engine from now on."""
         now = time.monotonic()
         self._penalties.update({name: now + seconds for name, seconds in penalties.seconds.items()})
 
@@ -142,6 +142,6 @@ class EngineProcesses:
         if self._is_apart(database_name):
             try:
                 return await self._penalty.connect(_PENALTY_CONNECT_S)
-            except ProviderUnavailable:  # all engines were started again since
+            except ProviderUnavailable:  # all engines have been restarted since
                 self._penalties.pop(database_name, None)
         return await self._seat_of(database_name).connect(_CONNECT_S)

@@ -1,4 +1,4 @@
-"""What engine processes are told when they start."""
+"""The configuration that engine processes get when they start."""
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -7,7 +7,7 @@ from freehold.providers.sqlite.limits import EngineLimits, Limits
 
 
 class EngineConfig(Struct, frozen=True, kw_only=True):
-    """All that engines have to know. Of the limits each has its share."""
+    """The configuration of all engines together; each gets its share of the limits."""
 
     run_dir: str
     databases_dir: str

@@ -1,7 +1,7 @@
-"""What an engine process may still do once it serves: open files below the tenants' folder, and nothing else.
+"""Confines a serving engine process to files below the tenants' folder.
 
-Landlock is Linux's own way to give up rights for good, without being root. Where the kernel has none, engines run
-without. Source: https://docs.kernel.org/userspace-api/landlock.html.
+With Landlock, Linux lets a process give up rights permanently without being root. Where the kernel lacks it, engines
+run unconfined. Source: https://docs.kernel.org/userspace-api/landlock.html.
 """
 
 import contextlib
@@ -19,21 +19,21 @@ _ASK_VERSION = 1
 _PATH_BENEATH = 1
 _NO_NEW_PRIVILEGES = 38
 _READ_FILE = 1 << 2
-# How many rights there are, by the version of the interface. What came later, an older kernel refuses to hear of.
+# How many rights there are, by ABI version: an older kernel refuses those that it does not know.
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-# Run a file; make a device, a pipe, a symbolic link; talk to a device.
+# Run a file; create a device, a pipe or a symbolic link; talk to a device.
 _NEVER = 1 << 0 | 1 << 6 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 15
 _TCP = 0b11
 _SIGNALS_AND_ABSTRACT_SOCKETS = 0b11
 _TCP_SINCE, _SCOPES_SINCE = 4, 6
 # SQLite seeds its random numbers from here.
 _READABLE = ("/dev/urandom",)
-# What Python would otherwise read from its library when it first needs it.
+# Otherwise Python loads these from its library on first use.
 _CODECS = ("ascii", "latin-1", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "idna")
 
 
 def confine(*folders: Path) -> bool:
-    """Give up all files but those below these folders, TCP, and signals to others. Returns whether the kernel can."""
+    """Give up TCP, signals to others, and all files but those below these folders; False if the kernel cannot."""
     _read_what_is_needed()
     version = _call(_CREATE_RULESET, None, 0, _ASK_VERSION) if sys.platform == "linux" else -1
     if version < 1:

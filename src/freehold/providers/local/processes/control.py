@@ -1,4 +1,4 @@
-"""What goes between the supervisor and an engine: lines of JSON on a pair of sockets, and `?` for a sign of life."""
+"""The messages between supervisor and engine: lines of JSON on a socket pair, and `?` to ask for a sign of life."""
 
 from collections.abc import Mapping
 
@@ -10,14 +10,14 @@ ASK = b"?"
 
 
 class Orders(Struct, frozen=True):
-    """What the supervisor says: to stop, or else that another engine serves in this one's place."""
+    """A message from the supervisor: stop, or else another engine has replaced this one."""
 
     penalties: Mapping[str, float] = {}
     stop: bool = False
 
 
 class News(Struct, frozen=True, omit_defaults=True):
-    """What an engine says: that it serves, that it is alive, or whose statement nothing stops."""
+    """A message from an engine: it serves, it is alive, or which database has a statement that cannot be stopped."""
 
     is_ready: bool = False
     is_alive: bool = False

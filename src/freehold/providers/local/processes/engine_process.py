@@ -1,7 +1,7 @@
 """An engine process: `providers.local.engine.Engine` behind a Unix socket.
 
-It has no key, no central database and no secret in its environment. Whatever becomes of it, calls under way are all
-that is lost. `supervisor.py` forks it, and hears of statements that nothing stops.
+It has no key, no central database and no secret in its environment, and its end costs only the calls in progress.
+`supervisor.py` forks it, and is notified of statements that cannot be stopped.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _REPLACED = 75  # the exit code of an engine that another has replaced
 _LOOK_EVERY_S = 0.02
 _HEARD_S = 2.0
 _WORTH_BYTES = 24_000_000  # there are several engines
-# How much processor time shows that a thread is at work, and does not wait for a disk or a lock.
+# This much processor time shows that a thread is working, not waiting for a disk or a lock.
 _AT_WORK_S = 0.02
 
 
@@ -54,7 +54,7 @@ class _Serving:
         self.is_leaving = False
 
     def say(self, news: News) -> None:
-        with contextlib.suppress(OSError):  # nobody listens: the process ends with its supervisor
+        with contextlib.suppress(OSError):  # the supervisor has ended, and this process ends with it
             self._control.sendall(encode_news(news) + b"\n")
 
     def hello(self) -> bytes:
@@ -64,10 +64,10 @@ class _Serving:
         return frame(0, Kind.HELLO, encode(Penalties(left)))
 
     def leave(self, penalties: Penalties, within_s: float) -> None:
-        """End once nothing is under way here but what cannot be stopped, and after the limit anyway.
+        """End the process once only statements that cannot be stopped are left, or when the time is up.
 
-        Databases with open streams are served here until these end. No call is lost: each peer says when it has sent
-        the last one.
+        Databases with open streams are served here until these end. No call is lost: each peer confirms that it has
+        sent its last one.
         """
         self.is_leaving = True
         self._start(self._leave(penalties, time.monotonic() + within_s))
@@ -87,7 +87,7 @@ class _Serving:
         os._exit(_REPLACED)
 
     async def _send_away(self, goaway: GoAway) -> None:
-        """Say so to all, and wait until they have heard it."""
+        """Tell all peers, and wait until they have confirmed."""
         for peer in self.peers:
             peer.has_left = False
             peer.send(frame(0, Kind.GOAWAY, encode(goaway)))
@@ -101,7 +101,7 @@ class _Serving:
         task.add_done_callback(self._tasks.discard)
 
     def _is_stuck(self, job: Job) -> None:
-        """Say so, once the job is seen to use the processor meanwhile."""
+        """Report the job if it has used the processor since the last call, so is not just waiting."""
         used_s = job.processor_s()
         if used_s is None:
             return
@@ -116,7 +116,7 @@ class _Serving:
 def run(
     config: EngineConfig, listener: socket.socket, control: socket.socket, penalties: Penalties, leave_within_s: float
 ) -> NoReturn:
-    """Serve until told to stop, then end the process."""
+    """Serve until the supervisor says stop, then end the process."""
     keep_less_memory()
     share_cores(config.engines)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -156,4 +156,4 @@ async def _serve(
     giving_back.cancel()
     server.close()
     await serving.engine.close()
-    os._exit(0)  # whatever does not stop ends with the process
+    os._exit(0)  # threads that do not stop end with the process

@@ -1,7 +1,7 @@
-"""What goes over the socket between a process that serves HTTP and an engine process.
+"""The protocol between a process that serves HTTP and an engine process.
 
 A frame is a length of 4 bytes (of what follows it), a call's number of 4 bytes, a kind of 1 byte, and a body. Numbers
-are most significant byte first; a body is MessagePack, but that of a reply: an HTTP status of 2 bytes, and JSON.
+are big-endian. Bodies are MessagePack, except that of a reply: an HTTP status of 2 bytes, then JSON.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,18 +17,18 @@ from freehold.providers.serving import Call, Reply
 from freehold.providers.sqlite.limits import Limits
 
 _LENGTH, _HEAD = 4, 9
-# The largest bodies are answers, which have limits of their own, and our own batches.
+# The largest bodies are answers, which have their own limits, and our own batches.
 _MOST_BYTES = 512 * 1024 * 1024
 
 Decoded = TypeVar("Decoded")
 
 
 class Kind(IntEnum):
-    """What a frame is. The number of a question comes back with its answer."""
+    """The kind of a frame. An answer has the number of its question."""
 
     # To an engine.
     CALL = 1
-    LOST = 2  # nobody waits for that call any longer
+    LOST = 2  # the client of that call has gone
     BATCHES = 3
     CLOSE = 4  # the database, until `OPEN` with the same number
     OPEN = 5
@@ -42,11 +42,11 @@ class Kind(IntEnum):
     DONE = 14
     FAILURE = 15
     ASK = 16  # whether a batch is the registry's
-    GOAWAY = 17  # another engine takes this one's place
+    GOAWAY = 17  # another engine replaces this one
 
 
 class Batches(Struct, frozen=True):
-    """Batches of our own for one connection to one database."""
+    """Batches of our own code, for one connection to one database."""
 
     database_name: str
     batches: tuple[Batch, ...]
@@ -54,20 +54,20 @@ class Batches(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """An error of ours, on its way."""
+    """A `FreeholdError` in transit."""
 
     kind: str
     message: str
 
 
 class Penalties(Struct, frozen=True):
-    """Databases whose statements could not be stopped, each with how many seconds it is still served apart."""
+    """Databases whose statements could not be stopped; for how many more seconds the penalty engine serves each."""
 
     seconds: Mapping[str, float] = {}
 
 
 class GoAway(Struct, frozen=True):
-    """A replacement serves. What concerns the databases `kept` is still for the one that goes; it may say so again."""
+    """A replacement serves; only calls for the databases `kept` still go to the old engine. May be sent repeatedly."""
 
     kept: Sequence[str]
     penalties: Penalties
@@ -78,7 +78,7 @@ class BrokenFrame(Exception):
 
 
 class Frames:
-    """Puts together what comes in pieces."""
+    """Reassembles frames from the received pieces."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -86,10 +86,10 @@ class Frames:
         self._needed = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """The frames that are whole now: number, kind and body.
+        """Yield the frames that are now complete: number, kind and body.
 
         Raises:
-            BrokenFrame: one is larger than any may be.
+            BrokenFrame: the length of one is out of bounds.
         """
         if self._parts:
             self._parts.append(data)
@@ -128,7 +128,7 @@ _decode_failure = msgspec.msgpack.Decoder(Failure).decode
 
 
 def frame(number: int, kind: Kind, body: bytes = b"") -> bytes:
-    """A frame as it is sent."""
+    """The bytes of a frame."""
     return b"%b%b%c%b" % ((len(body) + 5).to_bytes(4, "big"), number.to_bytes(4, "big"), kind, body)
 
 
@@ -157,7 +157,7 @@ _KINDS: dict[str, type[FreeholdError]] = {}
 
 
 def _look_again() -> Mapping[str, type[FreeholdError]]:
-    """All classes of errors by name; more are there once their modules are imported."""
+    """All error classes by name; importing further modules adds some."""
     found = [FreeholdError]
     for kind in found:
         found.extend(kind.__subclasses__())

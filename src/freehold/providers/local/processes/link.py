@@ -34,14 +34,14 @@ _TRY_EVERY_S = 0.01
 
 
 class Owner(Protocol):
-    """What a link asks of whoever has all of them."""
+    """What a link needs from the owner of all links."""
 
     def note(self, penalties: Penalties) -> None:
-        """These databases are served apart from now on."""
+        """Serve these databases on the penalty engine from now on."""
         ...
 
     def look_up(self, link: "Link", number: int, batch: Batch) -> None:
-        """Answer an engine that asks whether a batch is the registry's."""
+        """Answer an engine's question whether a batch is the registry's."""
         ...
 
 
@@ -57,10 +57,10 @@ class Seat:
         self.leaving: list[Link] = []
 
     async def connect(self, within_s: float) -> "Link":
-        """The link, once there is one.
+        """Return the link, waiting for an engine to listen.
 
         Raises:
-            ProviderUnavailable: nobody has listened in this time.
+            ProviderUnavailable: none has within this time.
         """
         until = time.monotonic() + within_s
         async with self._connecting:
@@ -71,7 +71,7 @@ class Seat:
                         _, link = await asyncio.get_running_loop().create_unix_connection(
                             lambda: Link(self, self._owner), self._folder.address(self._path)
                         )
-                        # Whoever is about to end may still be connected to, but says nothing any more.
+                        # An engine that is about to end still accepts connections, but does not greet.
                         if await link.greeted:
                             self.link = link
                             break
@@ -89,7 +89,7 @@ class Seat:
             self.leaving.remove(link)
 
     def leaves(self, link: "Link") -> None:
-        """Another engine serves in place of this link's."""
+        """Note that another engine has replaced this link's."""
         if link is self.link:
             self.link = None
             self.leaving.append(link)
@@ -105,13 +105,13 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._number = 0
-        # With whether something may have been changed when no answer comes.
+        # The second value: may something have changed if no answer comes?
         self._waiting: dict[int, tuple[asyncio.Future[Any], bool]] = {}
         self.greeted: asyncio.Future[bool] = self._loop.create_future()  # whether the engine has
         self.kept: frozenset[str] = frozenset()
 
     async def call(self, call: Call, disconnect: Disconnect) -> Reply:
-        """Run a call there."""
+        """Run a call on the engine."""
         changes = call.grant.access_level != "read_only"
         number, answer = self._start(Kind.CALL, encode(call), changes=changes)
         disconnect.when_lost(lambda: self._lose(number))
@@ -123,17 +123,17 @@ class Link(asyncio.Protocol):
             raise
 
     async def ask(self, kind: Kind, body: bytes = b"", *, changes: bool = False) -> Any:
-        """What the engine answers.
+        """Ask the engine, and return its answer.
 
         Raises:
             OutcomeUnknown, ProviderUnavailable: it has ended.
-            FreeholdError: as the engine says.
+            FreeholdError: the engine's own.
         """
         return await self._start(kind, body, changes=changes)[1]
 
     @contextlib.asynccontextmanager
     async def closed(self, database_name: str) -> AsyncIterator[None]:
-        """The engine has the database closed, or has ended."""
+        """Inside this context the engine keeps the database closed, or has ended."""
         number = 0
         with contextlib.suppress(ProviderUnavailable):
             number, done = self._start(Kind.CLOSE, encode(database_name), changes=False)
@@ -199,7 +199,7 @@ class Link(asyncio.Protocol):
         self._owner.note(goaway.penalties)
         self.kept = frozenset(goaway.kept)
         self._seat.leaves(self)
-        self.send(frame(0, Kind.BYE))  # after this nothing comes but for the databases that it keeps
+        self.send(frame(0, Kind.BYE))  # from now on, only calls for the databases that it keeps
 
     def _start(self, kind: Kind, body: bytes, *, changes: bool) -> tuple[int, "asyncio.Future[Any]"]:
         if self._transport is None:
@@ -215,7 +215,7 @@ class Link(asyncio.Protocol):
             asked[0].set_result(found)
 
     def _lose(self, number: int) -> None:
-        """Nobody waits for it any longer; the answer comes all the same."""
+        """Tell the engine that the client has gone; an answer still comes."""
         if number in self._waiting:
             self.send(frame(number, Kind.LOST))
 

@@ -1,4 +1,4 @@
-"""An engine's side of a connection: what a process that serves HTTP, or a command, asks of it."""
+"""The engine's side of a connection from a process that serves HTTP, or from a command."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -41,7 +41,7 @@ class Serving(Protocol):
 
 
 class Peer(asyncio.Protocol):
-    """One connection of a process that serves HTTP, or of a command."""
+    """One connection from a process that serves HTTP, or from a command."""
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
@@ -86,7 +86,7 @@ class Peer(asyncio.Protocol):
             self._transport.write(data)
 
     async def includes(self, batch: Batch) -> bool:
-        """Ask whoever made the call: the registry is not here. Implements `BatchRegistry`."""
+        """Ask the calling process, since engines do not have the registry. Implements `BatchRegistry`."""
         self._number = number = (self._number + 1) & 0xFFFFFFFF
         asked: asyncio.Future[bool] = self._loop.create_future()
         self._asked[number] = asked
@@ -118,7 +118,7 @@ class Peer(asyncio.Protocol):
             case Kind.BYE:
                 self.has_left = True
             case Kind.LOST | Kind.OPEN | Kind.IS_OF_REGISTRY | Kind.FAILURE:
-                pass  # what it is about is over
+                pass  # the call is already over
             case _:
                 raise BrokenFrame(f"a frame of kind {kind}")
 

@@ -1,4 +1,4 @@
-"""Starts the engine processes of an installation, or finds those that run: there is one set for each DATA_DIR."""
+"""Starts the engine processes of an installation, or finds the running ones: there is one set per DATA_DIR."""
 
 import contextlib
 import fcntl
@@ -14,19 +14,19 @@ from freehold.errors import ProviderUnavailable
 from freehold.providers.local.processes.config import EngineConfig
 
 _SUPERVISOR = "freehold.providers.local.processes.supervisor"
-# What a process needs to find its libraries and to write its log. No setting is among it, and no secret.
+# What a process needs to find its libraries and write its log: no settings and no secrets.
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH")
 _END_S = 3.0
 
 
 class Census(Struct, frozen=True):
-    """How many engines there are: a database's is found by its number."""
+    """How many engines there are; clients need it to find a database's engine."""
 
     engines: int
 
 
 def lock_of(run_dir: Path) -> int | None:
-    """The lock that says who runs the engines, as a descriptor to keep open; None when another process has it."""
+    """Take the lock of the process that runs the engines: a descriptor to keep open, or None if it is taken."""
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     opened = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -38,7 +38,7 @@ def lock_of(run_dir: Path) -> int | None:
 
 
 def write_census(run_dir: Path, engines: int) -> None:
-    """Say how many there are. By whoever has the lock, before any of them listens."""
+    """Record how many engines there are. The holder of the lock calls it before any engine listens."""
     for each in run_dir.glob("engine-*"):
         each.unlink(missing_ok=True)
     draft = run_dir / "engines.draft"
@@ -47,10 +47,10 @@ def write_census(run_dir: Path, engines: int) -> None:
 
 
 def read_census(run_dir: Path) -> int:
-    """How many engines run.
+    """How many engines are running.
 
     Raises:
-        ProviderUnavailable: none do.
+        ProviderUnavailable: none is.
     """
     try:
         return msgspec.json.decode((run_dir / "engines.json").read_bytes(), type=Census).engines
@@ -59,21 +59,21 @@ def read_census(run_dir: Path) -> int:
 
 
 class StartedEngines:
-    """Engine processes that this process starts, with their supervisor. They end with it, or when it is closed."""
+    """Engine processes started by this process, with their supervisor; they end with it, or on `close`."""
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> bool:
-        """Start them, which takes some tenths of a second, and return True; False where another process runs them."""
+        """Start them, which takes some tenths of a second; False if another process already runs them."""
         run_dir = Path(self._config.run_dir)
         lock = lock_of(run_dir)
         if lock is None:
             return False
         try:
             write_census(run_dir, self._config.engines)
-            self._process = subprocess.Popen(  # noqa: S603 - nothing of a stranger's
+            self._process = subprocess.Popen(  # noqa: S603 - no outside input
                 [sys.executable, "-m", _SUPERVISOR, str(lock)],
                 env={name: os.environ[name] for name in _KEPT if name in os.environ},
                 stdin=subprocess.PIPE,
@@ -89,7 +89,7 @@ class StartedEngines:
 
     @property
     def has_ended(self) -> bool:
-        """Whether they have to be started (again)."""
+        """Whether they are not running, and `start` is needed."""
         return self._process is None or self._process.poll() is not None
 
     def close(self) -> None:

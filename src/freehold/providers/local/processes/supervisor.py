@@ -1,9 +1,9 @@
 """Forks engine processes and looks after them.
 
 `python -m freehold.providers.local.processes.supervisor LOCK` is started with a clean environment and the descriptor of
-the lock that says who runs the engines. It reads an `EngineConfig` as a line of JSON and ends with its input; then the
-engines end. It has no thread and no event loop, so that it can fork, and has read all modules, so that a new engine
-serves within milliseconds.
+the lock of the process that runs the engines. It reads an `EngineConfig` as a line of JSON from stdin; when stdin
+closes, it ends, and the engines with it. It has neither threads nor an event loop, so that it can fork, and has
+imported all modules, so that a new engine serves within milliseconds.
 """
 
 import contextlib
@@ -34,18 +34,18 @@ log = get_logger()
 
 _PENALTY_S = 600.0
 _PENALTY_NICE = 10
-# What is under way in an engine that is replaced has so long to end; its streams too.
+# The time that calls and streams on a replaced engine have to end.
 _LEAVE_S = 30.0
 _PING_EVERY_S = 1.0
 _SILENT_S = 10.0
-# Between two ends of engines on one seat; the first engine that served is replaced at once.
+# Before restarts on one seat; the first engine that ends after serving is replaced immediately.
 _PAUSES = Backoff(base_s=0.05, cap_s=5.0, steady=1.0)
-_LASTS_S = 30.0  # an engine that has lasted for so long has not failed to start
+_LASTS_S = 30.0  # an engine that ran this long did not fail to start
 _END_S = 1.5
 
 
 class Supervisor:
-    """All seats. One loop, without threads."""
+    """Keeps an engine on every seat, in one loop without threads."""
 
     def __init__(self, config: EngineConfig, lock: int) -> None:
         self._config = config
@@ -57,7 +57,7 @@ class Supervisor:
         self._parent = os.getpid()
 
     def run(self) -> None:
-        """Keep the engines up until the input ends."""
+        """Keep the engines running until stdin closes."""
         self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ, None)
         for seat in self._seats.values():
             seat.child = self._fork(seat)
@@ -96,8 +96,8 @@ class Supervisor:
                 seat.next = self._fork(seat)
 
     def _hand_over(self, seat: Place) -> None:
-        """The replacement serves: the other one takes nothing new, and ends what it can."""
-        if seat.leaving is not None:  # one burning core for each seat is enough
+        """Switch to the replacement; the old engine accepts nothing new, and finishes what it can."""
+        if seat.leaving is not None:  # at most one stuck engine per seat
             seat.leaving.end(signal.SIGKILL)
         seat.leaving, seat.child, seat.next = seat.child, seat.next, None
         if seat.leaving is not None:
@@ -115,8 +115,8 @@ class Supervisor:
         elif child is seat.next:
             seat.next = None
         elif child is not seat.child:
-            pass  # it was leaving when the next one left, and was ended for that
-        elif seat.next is not None:  # the one that was to be replaced
+            pass  # it was killed in `_hand_over`, when the next one had to leave
+        elif seat.next is not None:  # it was about to be replaced anyway
             seat.child, seat.next = seat.next, None
         else:
             seat.child = None
@@ -163,7 +163,7 @@ class Supervisor:
     def _become_engine(self, seat: Place, ours: socket.socket, control: socket.socket) -> NoReturn:
         die_with(self._parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # Else an engine would keep the others' ends, and this process's input, open.
+        # Otherwise an engine would keep the other engines' sockets and this process's stdin open.
         for key in list(self._selector.get_map().values()):
             if key.data is not None:
                 key.data[1].control.close()
@@ -181,7 +181,7 @@ class Supervisor:
         run(self._config, listener, control, Penalties(self._current()), _LEAVE_S)
 
     def _databases_dir(self) -> Path:
-        """The tenants' folder, made where it is missing: who is confined to it has to find it."""
+        """The tenants' folder, created if missing: confinement needs an existing folder."""
         folder = Path(self._config.databases_dir)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
@@ -207,13 +207,13 @@ class Supervisor:
 
 
 def _let_the_kernel_take_it_first() -> None:
-    """When memory runs out, an engine is what costs least. Source: proc_pid_oom_score_adj(5)."""
+    """Make the OOM killer prefer engines, the cheapest loss. Source: proc_pid_oom_score_adj(5)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _listen(path: Path) -> socket.socket:
-    """A socket that appears where the engine before it listened, at once and for its owner only."""
+    """Listen where the previous engine did. The socket is replaced atomically, and only its owner can connect."""
     draft = path.with_suffix(f".{os.getpid()}")
     listener = socket.socket(socket.AF_UNIX)
     draft.unlink(missing_ok=True)
@@ -226,7 +226,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _line(descriptor: int) -> bytes:
-    """A line, and nothing of what follows it."""
+    """Read one line, and nothing beyond it."""
     found = b""
     while not found.endswith(b"\n") and (part := os.read(descriptor, 1)):
         found += part
@@ -234,14 +234,14 @@ def _line(descriptor: int) -> bytes:
 
 
 def main() -> None:
-    """Keep engines up until the input ends."""
-    # It ends with its input: whoever started it says when, even where a signal goes to all processes of a service.
+    """Keep the engines running until stdin closes."""
+    # Only the process that started it decides when it ends, even if a signal goes to all processes of a service.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with(os.getppid())
     config = msgspec.json.decode(_line(sys.stdin.fileno()), type=EngineConfig)
     configure_logging(config.log_level, config.log_format)
-    get_logger().bind()  # reads structlog's modules, which engines share and could not read
+    get_logger().bind()  # imports structlog's modules, which confined engines could not read
     gc.collect()
     gc.freeze()
     Supervisor(config, lock=int(sys.argv[1])).run()
