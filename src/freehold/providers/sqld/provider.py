@@ -267,7 +267,7 @@ class SqldProvider:
             made = await self._admin.fork(source_name, target_name)
             if made is None:
                 raise missing(source_name)
-            if made is False:  # by somebody else in the meantime
+            if made is False:  # by another process in the meantime
                 config = await self._admin.config(target_name)
         if config is not None and config.jwt_key != self._keys.public_text(source_name):
             raise taken(target_name)
