@@ -16,6 +16,7 @@ from bench import (
     gateway,
     hostile,
     hot_paths,
+    http_workers,
     provisioning,
     provisioning_sqld,
     rollouts,
@@ -29,6 +30,7 @@ from freehold.cli.context import new_loop
 
 SUITES = {
     "hot_paths": hot_paths,
+    "http_workers": http_workers,
     "sign_in": sign_in,
     "provisioning": provisioning,
     "provisioning_sqld": provisioning_sqld,
