@@ -1,4 +1,4 @@
-"""Which e-mail addresses are taken: the same as better-auth takes, which is stricter than the RFCs."""
+"""Validates e-mail addresses as better-auth does, which is stricter than the RFCs."""
 
 import re
 
@@ -7,16 +7,16 @@ from freehold.auth.errors import InvalidEmail
 _LOCAL = r"(?!\.)(?:[A-Z0-9_'+-]|\.(?!\.))*[A-Z0-9_+-]"
 _LABEL = r"[A-Z0-9][A-Z0-9-]*"
 _ADDRESS = re.compile(rf"{_LOCAL}@(?:{_LABEL}\.)+[A-Z]{{2,}}", re.IGNORECASE | re.ASCII)
-_MAX_LENGTH = 320  # longest that RFC 3696 allows; also keeps the pattern from long work
+_MAX_LENGTH = 320  # the longest that RFC 3696 allows; also bounds the pattern's work
 
 
 def is_email(text: str) -> bool:
-    """Whether it is an address, in ASCII, with a dot in its domain."""
+    """Whether the text is an ASCII address with a dot in its domain."""
     return len(text) <= _MAX_LENGTH and _ADDRESS.fullmatch(text) is not None
 
 
 def checked_email(email: str) -> str:
-    """In lower case. Raises `InvalidEmail`."""
+    """The address in lower case. Raises `InvalidEmail`."""
     if not is_email(email):
         raise InvalidEmail
     return email.lower()

@@ -1,6 +1,6 @@
-"""What sign-up, sign-in and the care of an account refuse.
+"""Errors of sign-up, sign-in and account management.
 
-Those without a `code` are answered by `/api/auth` alone.
+Errors without a `code` are returned by `/api/auth` only.
 """
 
 from freehold.auth.types import User
@@ -19,7 +19,7 @@ class EmailTaken(Conflict):
 
 
 class IdentityTaken(Conflict):
-    """Someone else signs in with this identity. Caught where someone signs in with a provider."""
+    """Someone else signs in with this identity. Caught during sign-in with a provider."""
 
 
 class AccountNotFound(InvalidInput):
@@ -164,7 +164,7 @@ class MailRefused(InvalidInput):
 class EmailNotVerified(Forbidden):
     """The address must be verified with the link in an e-mail before anyone can sign in with it.
 
-    `user` is who would have signed in or up; after a sign-up with an address that is taken, nobody's.
+    `user` is the user who would have been signed in; a made-up one after a sign-up with an address that is taken.
     """
 
     code = "email_not_verified"
@@ -274,7 +274,7 @@ class NoSuchUser(NotFound):
 
 
 class NoSuchField(InvalidInput):
-    """Users have no field of this name. Caught where they are listed."""
+    """Users have no field of this name. Caught where users are listed."""
 
 
 class CannotBanYourself(InvalidInput):

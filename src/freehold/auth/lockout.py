@@ -1,12 +1,12 @@
-"""Delays after wrong passwords, for an address from one place, and for an address from anywhere.
+"""Delays after wrong passwords, per address and place, and per address from anywhere.
 
 From one place (a client's network address) five wrong passwords are free; each further one doubles a delay, from
-fifteen seconds up to a quarter of an hour. That stops guessing, and locks nobody out who is elsewhere. Someone with
-many places to guess from meets the second count: fifty wrong ones for the address, then a delay of up to a minute for
-everyone whom the address has not signed in from before. So no attacker keeps the owner out for long.
+fifteen seconds up to a quarter of an hour. That stops guessing, and locks out nobody elsewhere. An attacker with many
+places runs into the second count: after fifty wrong passwords for an address, each further one causes a delay of up to
+a minute for all places from which the address has not signed in before. So no attacker keeps the owner out for long.
 
-An address that nobody has is counted like any other: what is told depends on what was tried, never on who exists.
-Counts are in the central database, so that a restart resets nothing; a day without a wrong password does.
+Addresses of no user are counted the same way, so that responses never reveal which users exist. The counts are in the
+central database, so that a restart does not reset them; they are forgotten after a day without a wrong password.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class LockedOut(RateLimited):
 
 
 class Delays(Struct, frozen=True):
-    """This many failures are free; then the delay starts, and doubles with each further one up to the longest."""
+    """The first `free` failures cause no delay; each further one doubles it, from `first_ms` up to `longest_ms`."""
 
     free: int
     first_ms: int
@@ -64,7 +64,7 @@ FROM_ANYWHERE = Delays(free=50, first_ms=1_000, longest_ms=60_000)
 
 
 class Tried(Struct, frozen=True):
-    """What is stored for a key. `succeeded_at_ms` is 0 if there was never a right password."""
+    """The stored counts of one key. `succeeded_at_ms` is 0 if there was never a correct password."""
 
     failures: int = 0
     failed_at_ms: int = 0
@@ -76,27 +76,27 @@ class WrongPasswordStore(Protocol):
     """The counts in the central database. Every method raises `CentralUnavailable` when it does not answer."""
 
     async def find(self, keys: Sequence[str]) -> Mapping[str, Tried]:
-        """What is stored; keys without anything are left out."""
+        """The stored counts; keys without any are left out."""
         ...
 
     async def add_failure(self, delays: Mapping[str, Delays], now_ms: int, forget_before_ms: int) -> None:
-        """Count one more failure on each key and set from when on the next may be; atomic.
+        """Count one more failure for each key and set when the next try is allowed; atomic.
 
-        Failures before `forget_before_ms` do not count any more.
+        Failures before `forget_before_ms` no longer count.
         """
         ...
 
     async def set_succeeded(self, key: str, now_ms: int) -> None:
-        """No failures any more, and one success now."""
+        """Reset the failures and record a success now."""
         ...
 
     async def tidy(self, failed_before_ms: int, succeeded_before_ms: int) -> None:
-        """Drop what is older than both."""
+        """Delete rows whose last failure and last success are older than these times."""
         ...
 
 
 class Attempt:
-    """One password being tried. Set `is_right` when it is known; left alone, nothing is counted."""
+    """One check of a password. Set `is_right` to the result; if it stays None, nothing is counted."""
 
     __slots__ = ("is_right",)
 
@@ -105,7 +105,7 @@ class Attempt:
 
 
 class _Going:
-    """What goes on for a key in this process, and is not in the store, or not in what was read of it."""
+    """The attempts for one key that run in this process, and the failures that a read of the store may have missed."""
 
     __slots__ = ("failed", "inside", "trying", "waiting")
 
@@ -124,9 +124,9 @@ class _Going:
 
 
 class Lockout:
-    """Decides whether a password may be tried now. One for each process.
+    """Decides whether a password may be tried now. One per process.
 
-    With `locks`, several processes take turns with the same address from the same place: none knows what another tries.
+    With `locks`, processes take turns for the same address and place: none knows what another is trying.
     """
 
     def __init__(
@@ -146,13 +146,14 @@ class Lockout:
 
     @asynccontextmanager
     async def attempt(self, email: str, source: str) -> AsyncIterator[Attempt]:
-        """Around the check of one password for this address (in lower case) from this place.
+        """Wrap the check of one password for this address (in lower case) from this place.
 
-        Of many at once only as many are looked at together as are free; the others wait for what comes of those.
+        Of concurrent attempts, only as many run at once as there are free failures left; the others wait for their
+        results.
 
         Raises:
-            LockedOut: not now. The password must not be looked at.
-            CentralUnavailable: it cannot be known whether it may.
+            LockedOut: not now; the password must not be checked.
+            CentralUnavailable: the counts cannot be read.
         """
         here, anywhere = self._key("place", email, source), self._key("address", email)
         async with AsyncExitStack() as stack:
@@ -176,7 +177,7 @@ class Lockout:
                 tried = Attempt()
                 for going in busy:
                     going.trying += 1
-                going_here.wake_one()  # there may be room for more than one
+                going_here.wake_one()  # there may be room for another one
                 try:
                     yield tried
                     if tried.is_right is False:
@@ -192,7 +193,7 @@ class Lockout:
     async def _admitted(
         self, here: str, going_here: _Going, anywhere: str, going_anywhere: _Going
     ) -> tuple[Tried, bool]:
-        """What is stored of the place, and whether it counts for the address as a whole too; once it is our turn."""
+        """Wait until the attempt may run; return the place's counts, and whether a failure counts for the address."""
         while True:
             failed_here, failed_anywhere = going_here.failed, going_anywhere.failed
             found = await self._store.find((here, anywhere))
@@ -234,7 +235,7 @@ class Lockout:
             await self._store.tidy(now_ms - _FORGET_AFTER_MS, now_ms - _KNOWN_FOR_MS)
 
     def _key(self, *parts: str) -> str:
-        """A keyed hash: the table tells nobody which addresses were tried."""
+        """A keyed hash, so that the table does not reveal which addresses were tried."""
         return hmac.digest(self._secret, "\0".join(("wrong-password", *parts)).encode(), "sha256").hex()
 
     def _now_ms(self) -> int:
@@ -242,7 +243,7 @@ class Lockout:
 
 
 def _has_room(tried: Tried, going: _Going, failed_before: int, delays: Delays, now_ms: int) -> bool:
-    """Whether one more may be tried beside those on their way, which are no failures yet but must not be free either.
+    """Whether one more attempt may run beside the current ones, each of which could still become a failure.
 
     Raises:
         LockedOut: the delay is not over.
@@ -250,11 +251,11 @@ def _has_room(tried: Tried, going: _Going, failed_before: int, delays: Delays, n
     if tried.locked_until_ms > now_ms:
         raise LockedOut(-(-(tried.locked_until_ms - now_ms) // 1000))
     stored = tried.failures if tried.failed_at_ms > now_ms - _FORGET_AFTER_MS else 0
-    meanwhile = going.failed - failed_before  # while the store was read, which may have missed them
+    meanwhile = going.failed - failed_before  # failures that the read of the store may have missed
     free = delays.free - stored - meanwhile
     if meanwhile and free <= 0:
         raise LockedOut(1)
-    return going.trying < max(1, free)  # once the free ones are used up, one at a time
+    return going.trying < max(1, free)  # one at a time once the free failures are used up
 
 
 def _is_news(tried: Tried, now_ms: int) -> bool:

@@ -1,22 +1,21 @@
-"""Which web origins may act for a signed-in user, and where we may send a browser."""
+"""Decides which web origins may act for a signed-in user, and where a browser may be redirected."""
 
 import re
 from collections.abc import Iterable
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ABSOLUTE = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)", re.IGNORECASE)
-# Browsers take a backslash for a slash and drop control characters; `@` hides the host that is really meant.
+# Browsers treat a backslash as a slash and drop control characters; `@` hides the real host.
 _TRICKS = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
-_CLIMBS = re.compile(r"(?:\.|%2e){2}", re.IGNORECASE)  # `/cb/../evil` begins with `/cb` and is not below it
+_CLIMBS = re.compile(r"(?:\.|%2e){2}", re.IGNORECASE)  # `/cb/../evil` begins with `/cb` but is not below it
 _ENCODED_SLASH = re.compile(r"%(2f|5c)", re.IGNORECASE)
 
 
 class TrustedOrigins:
     """The server's own origin and those an operator added.
 
-    An entry may be an origin (`https://app.example.com`), a pattern with `*` and `?` for it or for the host alone
-    (`*.example.com`; `*` stops at a slash), or an app's own scheme with as much behind it as shall match
-    (`myapp://`).
+    An entry is an origin (`https://app.example.com`), a pattern with `*` and `?` for an origin or a host
+    (`*.example.com`; `*` does not match a slash), or a prefix of URLs with an app's own scheme (`myapp://`).
     """
 
     def __init__(self, public_url: str, trusted: Iterable[str] = ()) -> None:
@@ -28,7 +27,7 @@ class TrustedOrigins:
             self._add(entry.strip())
 
     def is_trusted(self, origin: str) -> bool:
-        """Whether requests from this origin are ours. Takes a whole URL too and looks at its origin."""
+        """Whether requests from this origin are trusted. Also takes a whole URL."""
         found = _ABSOLUTE.match(origin)
         if found is None or _TRICKS.search(origin) or "@" in found[2]:
             return False
@@ -43,7 +42,7 @@ class TrustedOrigins:
         )
 
     def is_safe_redirect(self, url: str) -> bool:
-        """Whether a browser may be sent there: a path on this server, or a URL of a trusted origin."""
+        """Whether a browser may be redirected there: a path on this server, or a URL of a trusted origin."""
         if not url.startswith("/"):
             return self.is_trusted(url)
         path = url.split("?", 1)[0].split("#", 1)[0]
@@ -51,7 +50,7 @@ class TrustedOrigins:
 
     def _add(self, entry: str) -> None:
         if entry.endswith(":"):
-            entry += "//"  # a scheme whose slashes were trimmed
+            entry += "//"  # a scheme without its slashes
         if "://" not in entry:
             self._host_patterns.append(_glob(entry.lower()))
         elif "*" in entry or "?" in entry:
@@ -64,7 +63,7 @@ class TrustedOrigins:
 
 
 def _normal(origin: str) -> str:
-    """In lower case, without the scheme's own port and whatever follows the host."""
+    """The origin in lower case, without the scheme's default port and anything after the host."""
     found = _ABSOLUTE.match(origin.lower())
     if found is None:
         return ""
@@ -72,7 +71,7 @@ def _normal(origin: str) -> str:
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
-    """`**` is anything, `*` anything without a slash, `?` one character that is not a slash."""
+    """`**` matches anything, `*` anything without a slash, `?` one character that is not a slash."""
     parts = re.split(r"(\*\*|\*|\?)", pattern)
     meanings = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(meanings.get(part) or re.escape(part) for part in parts))

@@ -1,4 +1,4 @@
-"""What auth writes to people. How it reads and how it travels is the mail adapter's."""
+"""The e-mails that auth sends. The mail adapter writes their texts and delivers them."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ import msgspec
 Language = Literal["en", "ar", "km"]
 
 NoticeKind = Literal["address-changed", "password-changed"]
-"""What tells of something that was done, and asks for nothing: there is no secret in it."""
+"""Notices of a change; they need no action and contain no secret."""
 
 EmailKind = Literal[
     "sign-in-code",
@@ -25,10 +25,10 @@ EmailKind = Literal[
 
 
 class OutgoingEmail(msgspec.Struct, frozen=True, kw_only=True):
-    """One mail to one person. `secret` is the code or the link, and theirs alone; empty in a notice.
+    """An e-mail to one person. `secret` is the code or the link; empty in a notice.
 
-    It holds nothing that someone else has chosen, such as a name: a stranger who signs up with another's address
-    must not be able to have that other read what the stranger wrote.
+    It contains nothing that another person has chosen, such as a name: whoever signs up with someone else's address
+    must not be able to send them a text.
     """
 
     to: str

@@ -1,8 +1,8 @@
-"""Where requests come from, as far as codes and mails care: the network that asks, for one e-mail address.
+"""The places that requests come from: a place is a network, as seen by one e-mail address.
 
-A place is told from others by a keyed hash that is another for each address, so that the tables tell nobody who was
-where. It is known when someone signed in from there whose address was verified; who signed up with another's address
-makes no place known by that.
+A place is identified by a keyed hash that differs for each address, so that the tables do not reveal who was where. It
+is known once someone with a verified address has signed in from it; a sign-up with someone else's address does not make
+a place known.
 """
 
 import base64
@@ -23,36 +23,34 @@ _KEY_BYTES = 12
 
 
 class Place(msgspec.Struct, frozen=True):
-    """`key` stands for the place and tells nothing of it; `is_known`: the address has signed in from there."""
+    """`key` identifies the place without revealing it; `is_known`: the address has signed in from there."""
 
     key: str
     is_known: bool = False
 
 
 class Places(Protocol):
-    """Recognises places."""
-
     async def at(self, email: str, source: str) -> Place:
-        """The place that this network address (`Client.source`) is for an e-mail address in lower case.
+        """The place of this network address (`Client.source`) for an e-mail address in lower case.
 
         Raises:
-            CentralUnavailable: it cannot be known.
+            CentralUnavailable: the central database does not answer.
         """
         ...
 
     async def remember(self, email: str, source: str) -> None:
-        """Someone has signed in from there, and the address is theirs. Raises as `at` does."""
+        """Mark the place as known: the owner of the address has signed in from it. Raises as `at` does."""
         ...
 
 
 def place_of(user_id: str) -> str:
-    """The place of whoever is signed in as this user, wherever they are: they answer for it with their account."""
+    """The source for anyone who is signed in as this user, on any network: their account is held responsible."""
     return f"user:{user_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPlaces:
-    """Implements `Places` beside the counts of wrong passwords."""
+    """Implements `Places` in the table of wrong passwords."""
 
     store: WrongPasswordStore
     secret: str
@@ -63,7 +61,7 @@ class KnownPlaces:
         return Place(self._key(email, source)[:_KEY_BYTES].decode(), at_ms >= self._now_ms() - _KNOWN_FOR_MS)
 
     async def remember(self, email: str, source: str) -> None:
-        if await self._signed_in_at_ms(email, source) < self._now_ms() - _DAY_MS:  # else it is no news
+        if await self._signed_in_at_ms(email, source) < self._now_ms() - _DAY_MS:  # at most once a day
             await self.store.set_succeeded(self._row(email, source), self._now_ms())
 
     async def _signed_in_at_ms(self, email: str, source: str) -> int:

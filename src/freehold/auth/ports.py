@@ -1,4 +1,4 @@
-"""What auth needs of the outside, in its own words."""
+"""The interfaces that auth needs."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,14 +15,14 @@ class PasswordHasher(Protocol):
     """Hashes passwords away from the event loop."""
 
     async def hash(self, password: str) -> str:
-        """A new salted hash. Raises `Unavailable` when too many are waiting."""
+        """A new salted hash. Raises `Unavailable` when the queue is full."""
         ...
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Whether it is this password's hash; takes as long when there is none (None).
+        """Whether it is this password's hash; False for None, after the same time.
 
         Raises:
-            Unavailable: too many are waiting.
+            Unavailable: the queue is full.
         """
         ...
 
@@ -31,15 +31,15 @@ class SessionStore(Protocol):
     """The sessions in the central database. Every method raises `CentralUnavailable` when it does not answer."""
 
     async def find_session(self, token: str) -> tuple[SignedIn | None, int]:
-        """The session, expired or not, with its user; and how far the change feed was in the same view."""
+        """The session, even if expired, with its user; and the position of the change feed in the same snapshot."""
         ...
 
     async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
-        """Set a new end; False if the session is gone."""
+        """Set a new expiry; False if the session is gone."""
         ...
 
     async def delete_session(self, token: str) -> None:
-        """No error if it is already gone."""
+        """Delete the session; no error if it is already gone."""
         ...
 
 
@@ -55,7 +55,7 @@ class UserStore(SessionStore, Protocol):
         identity: Identity | None = None,
         replaces: Sequence[str] = (),
     ) -> None:
-        """Write user, accounts, session and tenant in one transaction, in which sessions with these tokens end.
+        """Write user, accounts, session and tenant, and delete the sessions in `replaces` (tokens), in one transaction.
 
         Raises:
             EmailTaken: the address is in use.
@@ -66,9 +66,9 @@ class UserStore(SessionStore, Protocol):
     async def upgrade_guest(
         self, user: User, password_hash: str | None, session: Session, *, identity: Identity | None = None
     ) -> bool:
-        """Make the guest with this id this user; they keep their tenant, and have this session and no API keys.
+        """Turn the guest with this id into this user, who keeps the tenant; only this session remains, and no API keys.
 
-        False, and nothing is changed, if there is no such guest, or they have signed in to an account they had.
+        Returns False and changes nothing if there is no such guest, or the guest has signed in to an existing account.
 
         Raises:
             EmailTaken: the address is in use.
@@ -87,12 +87,12 @@ class UserStore(SessionStore, Protocol):
         identity: Identity | None = None,
         replaces: Sequence[str] = (),
     ) -> None:
-        """Write the session, and to the audit trail how the user signed in.
+        """Write the session, and record in the audit log how the user signed in.
 
-        Also links this guest, whose sessions and API keys end, to the user, and ends the sessions with these tokens.
+        Also links this guest to the user, ends the guest's sessions and API keys, and ends the sessions in `replaces`.
 
         Raises:
-            NotFound: the user is gone, or has not this address, password or identity any more.
+            NotFound: the user is gone, or no longer has this address, password or identity.
         """
         ...
 
@@ -105,14 +105,14 @@ class UserStore(SessionStore, Protocol):
         ...
 
     async def delete_user(self, user_id: str, now: datetime, *, guest_in: str = "") -> bool:
-        """Delete the user and have their database deleted, in one transaction.
+        """Delete the user and schedule the deletion of their database, in one transaction.
 
-        `guest_in`: only while they are a guest, and this session of theirs is there.
+        With `guest_in`, only if the user is a guest and still has the session with this id.
         """
         ...
 
     async def lift_ban(self, user_id: str, updated_at: str) -> None:
-        """The user is no longer banned."""
+        """Remove the user's ban."""
         ...
 
     async def set_role(self, user_id: str, role: str, updated_at: str) -> None:
@@ -121,26 +121,26 @@ class UserStore(SessionStore, Protocol):
 
 
 class Mailer(Protocol):
-    """Where messages go out. Both methods raise alike, and take about as long.
+    """Sends e-mails. Both methods raise the same errors and take about the same time.
 
     Raises:
-        MailUnavailable: the mail did not go out, or would not have.
-        MailRefused: no mail is taken for this address.
+        MailUnavailable: the mail was not, or would not have been, sent.
+        MailRefused: the server does not accept mail for this address.
     """
 
     async def send(self, message: OutgoingEmail) -> None:
-        """Hand the message over; when this returns, a server has it."""
+        """Send the message; on return, a mail server has accepted it."""
         ...
 
     async def rehearse(self, message: OutgoingEmail) -> None:
-        """All but sending it: for an address that gets no mail, which nobody may see from outside."""
+        """Do everything but send: for an address that gets no mail, without an observable difference."""
         ...
 
 
 class AccountStore(Protocol):
-    """Users, their accounts and sessions. Every method is one transaction; all raise `CentralUnavailable`.
+    """Users, their accounts and sessions. Every method is one transaction and may raise `CentralUnavailable`.
 
-    Where a one-time use has been used up meanwhile, nothing is changed and the answer is None or False.
+    If the one-time use has already been used up, nothing is changed and the result is None or False.
     """
 
     async def find_credential(self, email: str) -> Credential | None:
@@ -156,43 +156,43 @@ class AccountStore(Protocol):
         ...
 
     async def update_user(self, user_id: str, changes: UserChanges, now: datetime) -> bool:
-        """False if there is no such user."""
+        """Apply the changes; False if there is no such user."""
         ...
 
     async def prove(self, user: User, proof: Proof, now: datetime) -> Proved | None:
-        """Write down that the address is theirs, and end what that ends; see `freehold.auth.proofs`.
+        """Record that the address belongs to the user, and revoke what this proof ends; see `freehold.auth.proofs`.
 
-        None if it is theirs no longer, or the session that asked has ended. Raises `EmailTaken`: someone has the
-        new address.
+        None if the user no longer has the address, or the session that asked has ended. Raises `EmailTaken` if someone
+        has the new address.
         """
         ...
 
     async def replace_password(
         self, user_id: str, old_hash: str, new_hash: str, now: datetime, session: Session | None, *, keeps_keys: bool
     ) -> bool:
-        """False if the old hash is theirs no longer.
+        """Replace the password; False if `old_hash` is no longer current.
 
-        With a session, all others end and it is written; API keys end, too, unless they are kept.
+        With a session, all others end and it is written; API keys end too, unless `keeps_keys`.
         """
         ...
 
     async def delete_user(
         self, user_id: str, now: datetime, asked_by: str, one_time_use: OneTimeUse | None = None
     ) -> bool:
-        """Delete user, accounts and sessions, and mark the tenant to be deleted.
+        """Delete the user, their accounts and sessions, and mark the tenant to be deleted.
 
-        False if they are gone, or the session that asks has ended.
+        False if the user is gone, or the session that asks has ended.
         """
         ...
 
     async def list_sessions(self, user_id: str, now: datetime) -> list[Session]:
-        """The live ones that the user has begun, the oldest first."""
+        """The live sessions that the user started, oldest first."""
         ...
 
     async def delete_own_session(self, user_id: str, token: str) -> None:
-        """Nothing happens if it is someone else's, or nobody's."""
+        """Delete the user's session with this token; does nothing if there is none."""
         ...
 
     async def delete_own_sessions(self, user_id: str, but_token: str | None = None, *, keeps_keys: bool) -> None:
-        """All of them, or all but one, and those in which the user acts as someone else; API keys unless kept."""
+        """Delete the user's sessions (all, or all but one) and impersonations, and API keys unless `keeps_keys`."""
         ...

@@ -1,10 +1,9 @@
-"""Proofs that an address is someone's, and what of its account is known to be theirs.
+"""Proofs that an address belongs to a user, and what they revoke.
 
-Whoever signs up with an address need not be its owner. So the first proof of it ends every way in that was there
-before, whoever made it: password, identities, sessions, API keys, codes and links that wait. What stays is what the
-proof itself shows to be the owner's, and is said in `Kept`. The database and its rows stay in any case. A reset of
-the password does the same to accounts that were proved before, whose intruder may be a thief.
-See "The owner arrives" in docs/security.md.
+Someone may sign up with an address that is not theirs. So the first proof of an address revokes every earlier way to
+sign in to its account: password, identities, sessions, API keys, pending codes and links. Only what the proof itself
+shows to be the owner's is kept, see `Kept`; the database and its rows always are. A password reset does the same to
+accounts that were proved before, which may have been broken into. See "The owner arrives" in docs/security.md.
 """
 
 from typing import Literal
@@ -17,13 +16,13 @@ from freehold.auth.verifications import OneTimeUse
 Way = Literal[
     "verify-link", "verify-code", "sign-in-code", "reset-link", "reset-code", "change-link", "change-code", "issuer"
 ]
-"""How an address was proved. `tests/integration/test_arrival.py` walks all of them."""
+"""How an address was proved. `tests/integration/test_arrival.py` covers every way."""
 
 RESETS: frozenset[Way] = frozenset({"reset-link", "reset-code"})
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What someone chose in a sign-up or a reset, and gets with the proof."""
+    """What someone chose in a sign-up or a reset; applied with the proof."""
 
     password_hash: str
     name: str | msgspec.UnsetType = msgspec.UNSET
@@ -34,7 +33,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known to be the owner's own: sessions by id, a password by its hash, an identity by both its names."""
+    """What is known to be the owner's: sessions by id, a password by hash, an identity by provider and subject."""
 
     session_ids: tuple[str, ...] = ()
     password_hash: str | None = None
@@ -48,10 +47,10 @@ NOTHING = Kept()
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """A proof, to be written down. It counts only if its one-time use, where there is one, is not used up.
+    """A proof to record. It counts only if its one-time use, if any, is not used up.
 
-    `asked_by`: the session that asked for it, and must still be there.
-    `new_email`: the address that is proved, where it is to replace the present one.
+    `asked_by`: the session that asked for it, which must still exist. `new_email`: the address that is proved, if it
+    replaces the current one.
     """
 
     way: Way
@@ -63,17 +62,17 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proved(msgspec.Struct, frozen=True, kw_only=True):
-    """The user now, and whether it was the first proof of their address."""
+    """The user after the proof, and whether it was the first proof of their address."""
 
     user: User
     is_first: bool
 
 
 def in_hand(asking: SignedIn | None, found: Credential) -> Kept:
-    """What is the owner's if whoever proves the address does so in a session of the account: that, and its password.
+    """The asking session and the password, which are the owner's if the proof is given in a session of the account.
 
-    Until an address is proved, nobody gets a session of its account but by its password or its identity. An
-    administrator who acts as the user proves nothing.
+    Until an address is proved, only its password or identity gives a session of its account. Administrators who
+    impersonate the user prove nothing.
     """
     if asking is None or asking.user_id != found.user.user_id or asking.session.impersonated_by is not None:
         return NOTHING

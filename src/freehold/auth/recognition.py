@@ -1,4 +1,4 @@
-"""Whose a credential is, for those who only want to know: nothing is counted, extended or recorded."""
+"""Finds the user of a credential without counting, extending or recording anything."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,14 +12,14 @@ CredentialKind = Literal["session", "access_token", "api_key"]
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """Sessions by their tokens, access tokens and API keys by their texts."""
+    """Recognises session tokens, access tokens and API keys."""
 
     sessions: Sessions
     pairs: TokenPairs
     api_keys: ApiKeys
 
     async def user_id(self, kind: CredentialKind, text: str) -> str | None:
-        """The user's id; None if it is nobody's.
+        """The user's id; None if the credential is not valid.
 
         Raises:
             BadAccessToken: forged, expired, or its session has ended.

@@ -44,7 +44,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Who people are. `cookies` and `origins` are how the edge recognises them."""
+    """Signs people up, in and out. The edge recognises them by `cookies` and `origins`."""
 
     store: UserStore
     hasher: PasswordHasher
@@ -56,23 +56,23 @@ class Auth:
     lockout: Lockout | None = None
     places: Places | None = None
     rules: PasswordRules = field(default_factory=PasswordRules)
-    # Where there is one, nobody signs in with a password before their address is verified.
+    # If set, nobody can sign in with a password until their address is verified.
     verification: EmailAddresses | None = None
-    # Asked before a user, and with them a database, is made for someone from this place; raises `RateLimited`.
+    # Called before a user and their database are created for someone at this place; raises `RateLimited`.
     admit: Callable[[str], Awaitable[None]] | None = None
-    # How long after a sign-in it is recent enough for what is serious; no limit if it is nothing.
+    # How long a sign-in counts as recent enough for sensitive actions; zero means no limit.
     fresh_age: timedelta = FRESH_AGE
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = random_id
 
     async def sign_up(self, new: NewUser, client: Client, *, remember: bool = True) -> SignedIn:
-        """Make the user and sign them in. Their tenant is written with them; its database follows.
+        """Create the user and sign them in. Their tenant is written with them; its database follows.
 
         Raises:
-            InvalidEmail: bad input. Of the password, see `PasswordRules.check`.
+            InvalidEmail: bad input. For the password, see `PasswordRules.check`.
             EmailTaken: the address is in use.
-            EmailNotVerified: the user was made, or is there; a mail to them tells the rest.
-            RateLimited, MailUnavailable, MailRefused: that mail did not go out.
+            EmailNotVerified: the user was created or already exists; an e-mail to the address tells what to do.
+            RateLimited, MailUnavailable, MailRefused: that e-mail was not sent.
             Unavailable: too many are signing in, or the central database does not answer.
         """
         if self.verification is not None:
@@ -82,9 +82,9 @@ class Auth:
         return await self.start_user(user, client, password_hash=password_hash, remember=remember)
 
     async def _sign_up_unverified(self, new: NewUser, client: Client, mail: EmailAddresses) -> User:
-        """The user without a session; made up if the address is in use, so that nobody learns that it is.
+        """The user without a session; made up if the address is in use, so that the caller cannot tell.
 
-        A guest stays one: their database is linked to the user at the first sign-in.
+        A guest stays a guest: their database is linked to the user at the first sign-in.
         """
         await self._check_new(new)
         password_hash = await self.hasher.hash(new.password)
@@ -93,7 +93,7 @@ class Auth:
         try:
             await self.store.add_user(user, password_hash, None)
         except EmailTaken:
-            # Written down like a sign-up, so that it takes as long.
+            # Recorded like a sign-up, so that it takes the same time.
             found = await self.store.find_credential(user.email)
             target = f"user:{found.user.user_id}" if found else ""
             refused = Event("user.sign_up_failed", target, {"reason": "email_taken"}, actor=ANONYMOUS)
@@ -114,14 +114,14 @@ class Auth:
         identity: Identity | None = None,
         remember: bool = True,
     ) -> SignedIn:
-        """Store a new user, who has a password or an identity elsewhere, or neither; and sign them in.
+        """Store a new user with a password, an identity at a provider, or neither; and sign them in.
 
-        A guest becomes this user and keeps id and database. Sessions that the client has brought end.
+        A guest becomes this user and keeps their id and database. Sessions that the client sent end.
 
         Raises:
             EmailTaken: the address is in use.
             IdentityTaken: another user has this identity.
-            RateLimited: too many databases were made from there.
+            RateLimited: too many databases were made from this place.
         """
         now, seen = self.clock(), await self.sessions.seen()
         if client.guest_id:
@@ -142,15 +142,15 @@ class Auth:
             await self.admit(client.source)
 
     async def sign_in(self, email: str, password: str, client: Client, *, remember: bool = True) -> SignedIn:
-        """A new session for whoever knows the password.
+        """A new session for the user with this address and password.
 
         Raises:
             InvalidEmail: not an address.
-            PasswordTooLong: more than any password has. A short one is merely wrong.
-            WrongCredentials: unknown address or wrong password; both take as long.
+            PasswordTooLong: longer than any password may be. One that is too short is just wrong.
+            WrongCredentials: unknown address or wrong password; both take the same time.
             LockedOut: too many wrong passwords; see `freehold.auth.lockout`.
-            EmailNotVerified: the password is right, but that comes first here.
-            Banned: the user is banned. A ban that has run out is lifted.
+            EmailNotVerified: the password is right, but the address must be verified first.
+            Banned: the user is banned. An expired ban is lifted.
             Unavailable: too many are signing in, or the central database does not answer.
         """
         email = checked_email(email)
@@ -170,7 +170,7 @@ class Auth:
             return await self.start_session(
                 found.user, client, remember=remember, seen=seen, password_hash=password_hash
             )
-        except NotFound as error:  # deleted, or the password replaced, while it was being checked
+        except NotFound as error:  # deleted, or the password replaced, during the check
             raise WrongCredentials from error
 
     async def start_session(
@@ -186,13 +186,13 @@ class Auth:
     ) -> SignedIn:
         """A new session for someone who has proved, by this method, to be this user.
 
-        Sessions that the client has brought end. A guest's database is kept for the user, see
-        `freehold.tenants.guests`. `seen` is what `sessions.seen` gave
-        before the user was read, if anything; `password_hash` what they have proved to know, `identity` to have.
+        Sessions that the client sent end. A guest's database is kept for the user, see `freehold.tenants.guests`.
+        `seen` is what `sessions.seen` returned before the user was read, if known; `password_hash` or `identity` is
+        what was proved.
 
         Raises:
-            Banned: the user is banned. A ban that has run out is lifted.
-            NotFound: the user is gone, or has another address or password, or not this identity, by now.
+            Banned: the user is banned. An expired ban is lifted.
+            NotFound: the user is gone, or no longer has this address, password or identity.
         """
         now = self.clock()
         try:
@@ -219,7 +219,7 @@ class Auth:
         for token in client.replaces:
             self.sessions.forget(token)
         if self.places is not None and user.email_verified:
-            with suppress(CentralUnavailable):  # they are in; another sign-in will be remembered
+            with suppress(CentralUnavailable):  # the sign-in has succeeded; a later one will be remembered
                 await self.places.remember(user.email, client.source)
         return found
 
@@ -231,7 +231,7 @@ class Auth:
 
     @asynccontextmanager
     async def attempt(self, email: str, source: str) -> AsyncIterator[Attempt]:
-        """Around the check of a password; without delays where there is no lockout."""
+        """Wrap the check of a password; without delays if there is no lockout."""
         if self.lockout is None:
             yield Attempt()
             return
@@ -239,7 +239,7 @@ class Auth:
             yield attempt
 
     async def sign_out(self, token: str) -> None:
-        """End the session; no error if there is none. Every process knows at once."""
+        """End the session; no error if there is none. Takes effect in every process at once."""
         await self.store.sign_out(token)
         self.sessions.forget(token)
 
@@ -248,11 +248,11 @@ class Auth:
     ) -> AdminOutcome:
         """Make sure that there is an administrator with this address. Safe to repeat.
 
-        A password is asked for only if the user has to be made; one that exists keeps theirs.
+        The password is asked for only if the user is created; an existing user keeps theirs.
 
         Raises:
-            NotAnAdmin: the user exists, is an ordinary one, and `promote` is off.
-            InvalidEmail: bad input. Of the password, see `PasswordRules.check`.
+            NotAnAdmin: the user exists, is not an administrator, and `promote` is off.
+            InvalidEmail: bad input. For the password, see `PasswordRules.check`.
         """
         if not is_email(email):
             raise InvalidEmail(f"`{email}` is not an e-mail address")
@@ -262,19 +262,19 @@ class Auth:
         new = NewUser(name=name, email=email, password=ask_password())
         password_hash = await self._admit(new)
         user = self.new_user(new, ADMIN_ROLE, self.clock())
-        # Whoever runs the service vouches for the address.
+        # The operator vouches for the address.
         await self.store.add_user(replace(user, email_verified=True), password_hash, None)
         self.on_user_created()
         log.info("user.admin_created", user_id=user.user_id)
         return AdminOutcome.CREATED
 
     async def chosen(self, email: str, password: str) -> Chosen:
-        """A password that someone chooses together with a proof of their address. Raises as `sign_up` does."""
+        """A password that is chosen together with a proof of the address. Raises as `sign_up` does."""
         await self.rules.check(password, email)
         return Chosen(password_hash=await self.hasher.hash(password))
 
     async def _admit(self, new: NewUser) -> str:
-        """The hash of a new user's password, after all that can be refused cheaply has been."""
+        """The hash of a new user's password, computed after the cheap checks."""
         await self._check_new(new)
         if await self.store.find_credential(new.email.lower()) is not None:
             raise EmailTaken
@@ -306,7 +306,7 @@ class Auth:
         return found.user if found else user
 
     def new_user(self, new: NewUser, role: str, now: datetime) -> User:
-        """A user with an id of their own; nothing is stored."""
+        """A user with a new id; not stored."""
         return User(
             user_id=self.new_id(),
             name=new.name,
@@ -318,7 +318,7 @@ class Auth:
         )
 
     def new_session(self, user_id: str, client: Client, now: datetime, *, remember: bool) -> Session:
-        """A session from now on, with a token of its own; nothing is stored."""
+        """A session that starts now, with a new token; not stored."""
         return Session(
             session_id=self.new_id(),
             token=self.new_id(),
@@ -332,6 +332,6 @@ class Auth:
 
 
 def _failed_sign_in(user: User | None, reason: str) -> Event:
-    """An address that nobody has is not kept: people mistype, and the trail is for ever."""
+    """The audit event. An unknown address is not recorded: people mistype, and the audit log is permanent."""
     target, reason = (f"user:{user.user_id}", reason) if user else ("", "unknown_address")
     return Event("user.sign_in_failed", target, {"reason": reason}, actor=ANONYMOUS)

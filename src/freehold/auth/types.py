@@ -1,4 +1,4 @@
-"""Users and their sessions. Encoded, they are exactly the objects that better-auth's clients know."""
+"""Users and their sessions. Encoded, they are exactly better-auth's objects."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,12 +12,12 @@ from freehold.dates import from_iso
 ADMIN_ROLE = "admin"
 USER_ROLE = "user"
 
-# Before a session's id in the subject of a database token; such a token ends with its session.
+# Prefix of a session's id in the subject of a database token; such a token ends with its session.
 SESSION_SUBJECT = "session:"
 
 
 def wire_names(own_id: str) -> Callable[[str], str]:
-    """camelCase, with the struct's own id as plain `id`. The tables' columns have the same names."""
+    """Rename to camelCase, with the struct's own id as `id`, like the columns of the tables."""
 
     def rename(field: str) -> str:
         if field == own_id:
@@ -29,7 +29,7 @@ def wire_names(own_id: str) -> Callable[[str], str]:
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("user_id")):
-    """A person. `email` is lower case; `role` may be several, joined by commas."""
+    """A person. `email` is lower case; `role` may be several roles, joined by commas."""
 
     user_id: str
     name: str
@@ -49,12 +49,12 @@ class User(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("user_id
         return ADMIN_ROLE in (role.strip() for role in self.role.split(","))
 
     def is_banned_at(self, moment: datetime) -> bool:
-        """Whether a ban is in force then; one that has run out is not."""
+        """Whether a ban is in force at this moment."""
         return self.banned and (self.ban_expires is None or from_iso(self.ban_expires) > moment)
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("session_id")):
-    """One sign-in. `token` is its secret, `session_id` is not."""
+    """One sign-in. `token` is a secret, `session_id` is not."""
 
     session_id: str
     token: str
@@ -68,16 +68,16 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("sess
 
 
 class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
-    """A live session and its user: who is asking."""
+    """A live session and its user."""
 
     user: User
     session: Session
     expires_at: datetime
-    # From when on a read makes the session live longer; None: it never does.
+    # When a read may extend the session; None: never.
     extend_from: datetime | None = None
-    # This read did so: the client's cookie must be sent again.
+    # This read extended the session: the client's cookie must be sent again.
     is_extended: bool = False
-    # The change feed was at least so far when this was read; -1: not known.
+    # The change feed had reached at least this position when this was read; -1: unknown.
     seen: int = -1
 
     @property
@@ -90,17 +90,16 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reference(self) -> str:
-        """For whom database tokens are made: they end with this session. No secret."""
+        """The subject of database tokens of this session. Not a secret."""
         return f"{SESSION_SUBJECT}{self.session_id}"
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a sign-in comes from; empty when unknown.
+    """The client that signs in; fields are empty when unknown.
 
-    `guest_id`: the guest who has used the app there until now, and whose database must not be lost.
-    `source`: the network address that is held to account for wrong passwords; it is not kept.
-    `language`: what mail to them is written in; it is not kept.
-    `replaces`: the tokens of the sessions that a browser has brought, which end when it signs in again.
+    `guest_id`: the guest who has used the app there so far, whose database must not be lost. `source`: the network
+    address that wrong passwords are counted for; it is not stored. `language`: the language of e-mails to the user; it
+    is not stored. `replaces`: the tokens of the sessions that the browser sent, which end when it signs in again.
     """
 
     ip_address: str = ""
@@ -112,7 +111,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("key_id")):
-    """A signing key as it is kept: `public_key` a JWK, `private_key` a sealed one; retired from `expires_at` on."""
+    """A stored signing key: `public_key` is a JWK, `private_key` an encrypted one; retired from `expires_at` on."""
 
     key_id: str
     public_key: str
@@ -127,7 +126,7 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("ke
 
 
 class StoredRefreshToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A refresh token as it is kept."""
+    """A stored refresh token."""
 
     token_hash: str
     created_at: str
@@ -135,15 +134,15 @@ class StoredRefreshToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefreshUse(StrEnum):
-    """What it meant to use a refresh token."""
+    """How a refresh token was used."""
 
     FIRST = "first"
     REPEATED = "repeated"  # again within the grace window
-    REUSED = "reused"  # again after it: the session has been ended
+    REUSED = "reused"  # after the grace window: the session has been ended
 
 
 class UsedRefreshToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A refresh token that was known when it was used, and its session."""
+    """A known refresh token after its use, and its session."""
 
     outcome: RefreshUse
     session_id: str
@@ -154,7 +153,7 @@ class UsedRefreshToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewUser(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person gives to sign up. `callback_url` is where a link in a mail to them leads."""
+    """What a person enters to sign up. `callback_url` is where a link in an e-mail to them leads."""
 
     name: str
     email: str
@@ -171,14 +170,14 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user may change of themselves; what is unset stays."""
+    """What users may change about themselves; unset fields stay as they are."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     image: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("row_id")):
-    """One way to sign in: with a password (`credential`), or through someone else's service."""
+    """One way to sign in: with a password (`credential`), or with another provider."""
 
     row_id: str
     account_id: str

@@ -1,4 +1,4 @@
-"""What waits to be used once, before it expires: codes, links, and counts of how often they were asked for."""
+"""Things that can be used once before they expire: codes and links, and counts of requests for them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,17 +10,17 @@ T = TypeVar("T")
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `verification`. No secret stands in it, only hashes."""
+    """One row of `verification`. It contains no secrets, only hashes."""
 
     value: str
     expires_at: datetime
 
 
 class OneTimeUse(msgspec.Struct, frozen=True, kw_only=True):
-    """Right to do one thing, once: it is used up by deleting the row with this value, in the same transaction.
+    """The right to do one thing once: it is used up by deleting the row with this value, in the same transaction.
 
-    `is_one_of`: the value is one code's among those in the row, see `freehold.auth.email.code_rows`.
-    `clears` are rows that are of no use any more then.
+    `is_one_of`: the value is that of one code among several in the row, see `freehold.auth.email.code_rows`. `clears`
+    are rows that are then no longer needed.
     """
 
     identifier: str
@@ -41,9 +41,8 @@ class VerificationStore(Protocol):
         ...
 
     async def update(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
-        """Hand the rows to `decide`, keep what it makes of them, and give what it answers.
+        """Pass the rows to `decide`, store its changes, and return its result.
 
-        `decide` adds, replaces and removes entries. Nobody reads or writes those rows between, in any process, so
-        of two who come at once one sees what the other left.
+        `decide` adds, replaces and removes entries. No process can read or write these rows in the meantime.
         """
         ...

@@ -1,4 +1,4 @@
-"""What making and using API keys refuses."""
+"""Errors raised when creating, changing or using API keys."""
 
 from freehold.errors import BetterAuth, Forbidden, InvalidInput, NotFound, RateLimited, Unauthenticated
 
@@ -48,7 +48,7 @@ class ApiKeyPrefixTooLong(InvalidInput):
 class ApiKeyLifeTooShort(InvalidInput):
     """An API key must be valid for at least a day."""
 
-    message = "a key lives for a day or more"
+    message = "a key must be valid for at least a day"
     remedy = "Choose a later expiry."
     better_auth = BetterAuth("EXPIRES_IN_IS_TOO_SMALL", "The expiresIn is smaller than the predefined minimum value.")
 
@@ -56,7 +56,7 @@ class ApiKeyLifeTooShort(InvalidInput):
 class ApiKeyLifeTooLong(InvalidInput):
     """An API key may be valid for at most a year."""
 
-    message = "a key lives for a year or less"
+    message = "a key may be valid for at most a year"
     remedy = "Choose an earlier expiry, or none."
     better_auth = BetterAuth("EXPIRES_IN_IS_TOO_LARGE", "The expiresIn is larger than the predefined maximum value.")
 
@@ -106,7 +106,7 @@ class ApiKeyExpired(InvalidApiKey):
 class ApiKeyUsedUp(RateLimited):
     """All uses of the API key are used up, until its next refill if it has one.
 
-    `retry_after_s` is when that is; `is_final` says that there is none.
+    `retry_after_s` is the time until the next refill; `is_final` means that there is none.
     """
 
     code = "api_key_used_up"

@@ -1,4 +1,4 @@
-"""API keys: made, listed, changed, deleted, and recognised. Only their hashes are kept."""
+"""Creates, lists, changes, deletes and verifies API keys. Only hashes of the keys are stored."""
 
 import base64
 import hashlib
@@ -35,26 +35,24 @@ from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import NotFound
 from freehold.log import get_logger
 
-# What API keys need of the outside.
-
 
 class ApiKeyStore(Protocol):
-    """API keys by the hashes of their texts. Every method raises `CentralUnavailable` when there is no answer."""
+    """API keys by hash. Every method raises `CentralUnavailable` when the database does not answer."""
 
     async def user_id_of(self, email: str) -> str | None:
         """The id of the user with this address (in lower case)."""
         ...
 
     async def add_api_key(self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None) -> None:
-        """Raises `TooManyApiKeys` when its owner has `most`, `NotFound` when the owner, or the session, is gone."""
+        """Raises `TooManyApiKeys` if the owner has `most`, `NotFound` if the owner or the session is gone."""
         ...
 
     async def api_keys_of(self, user_id: str, page: ApiKeyPage) -> tuple[Sequence[ApiKey], int]:
-        """The user's keys, the oldest first if no order is asked for; and how many there are."""
+        """The user's keys on this page, oldest first by default, and the total number."""
         ...
 
     async def change_api_key(self, user_id: str, key_id: str, change: Callable[[ApiKey], ApiKey] | None) -> ApiKey:
-        """The user's key, after the change if there is one, in one transaction. Raises `ApiKeyNotFound`."""
+        """The user's key, after applying `change` in one transaction if given. Raises `ApiKeyNotFound`."""
         ...
 
     async def delete_api_key(self, user_id: str, key_id: str) -> None:
@@ -62,15 +60,15 @@ class ApiKeyStore(Protocol):
         ...
 
     async def find_api_key(self, key_hash: str) -> KeyHolder | None:
-        """The key and its owner, whether it is to be used or not."""
+        """The key and its owner, even if the key is disabled or expired."""
         ...
 
     async def use_api_key(self, key_hash: str, use: Callable[[ApiKey], ApiKey]) -> ApiKey | None:
-        """The key after `use`, in one transaction; what that raises changes nothing. None if it is gone."""
+        """The key after `use`, in one transaction that is rolled back if `use` raises. None if the key is gone."""
         ...
 
     async def forget_api_key(self, key_hash: str) -> None:
-        """No error if it is already gone."""
+        """Delete the key; no error if it is already gone."""
         ...
 
 
@@ -90,13 +88,13 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ApiKeys:
-    """A user's keys, and who shows one."""
+    """Manages users' keys and verifies the keys that callers send."""
 
     store: ApiKeyStore
     clock: Callable[[], datetime] = utc_now
 
     async def create(self, user_id: str, new: NewApiKey, *, asked_by: str | None = None) -> tuple[ApiKey, str]:
-        """A new key and its text, which nobody can be told again. `asked_by`: the session in which it is made.
+        """A new key and its text, which is not stored. `asked_by` is the session that asked for it.
 
         Raises:
             BadApiKeyName, BadApiKeyPrefix, ApiKeyPrefixTooLong, BadApiKeyLimits: bad input.
@@ -137,11 +135,11 @@ class ApiKeys:
         return user_id
 
     async def list(self, user_id: str, page: ApiKeyPage) -> tuple[Sequence[ApiKey], int]:
-        """The user's keys, and how many there are in all."""
+        """The user's keys on this page, and the total number."""
         return await self.store.api_keys_of(user_id, page)
 
     async def get(self, user_id: str, key_id: str) -> ApiKey:
-        """Raises `ApiKeyNotFound`, also for someone else's."""
+        """The user's key. Raises `ApiKeyNotFound`, also for another user's key."""
         return await self.store.change_api_key(user_id, key_id, None)
 
     async def update(self, user_id: str, key_id: str, changes: ApiKeyChanges) -> ApiKey:
@@ -158,12 +156,12 @@ class ApiKeys:
         return await self.store.change_api_key(user_id, key_id, partial(_changed, changes, self.clock()))
 
     async def delete(self, user_id: str, key_id: str) -> None:
-        """The key is of no use from now on. Raises `ApiKeyNotFound`."""
+        """Revoke the key at once. Raises `ApiKeyNotFound`."""
         await self.store.delete_api_key(user_id, key_id)
         log.info("api_key.deleted", user_id=user_id, key_id=key_id)
 
     async def user_id_of(self, text: str) -> str | None:
-        """Whose key this is, if it may be used now. It counts as no use."""
+        """The owner's id; None for an unknown key or a banned owner. Not counted as a use. Raises as `check_usable`."""
         found = await self.store.find_api_key(_hash(text)) if KEY_LETTERS <= len(text) <= _MAX_TEXT else None
         now = self.clock()
         if found is None or found.user.is_banned_at(now):
@@ -172,16 +170,16 @@ class ApiKeys:
         return found.user.user_id
 
     async def recognise(self, text: str) -> KeyHolder:
-        """The caller who sends this key; it counts as one use.
+        """The key and its owner; counts as one use.
 
         Raises:
             InvalidApiKey: unknown, disabled or expired, or its owner is banned.
-            ApiKeyUsedUp, ApiKeyRateLimited: no more uses, for ever or for now.
+            ApiKeyUsedUp, ApiKeyRateLimited: no uses left, permanently or for now.
         """
         if len(text) < KEY_LETTERS:
             raise ApiKeyTooShort
         key_hash = _hash(text)
-        # Without the write lock first: nonsense must not keep writers waiting.
+        # A read first: invalid keys must not take the write lock.
         found = await self.store.find_api_key(key_hash) if len(text) <= _MAX_TEXT else None
         now = self.clock()
         if found is None or found.user.is_banned_at(now):
@@ -192,7 +190,7 @@ class ApiKeys:
             key = await self.store.use_api_key(key_hash, partial(used_once, now=now))
         except (ApiKeyExpired, ApiKeyUsedUp) as error:
             if isinstance(error, ApiKeyExpired) or error.is_final:
-                await self.store.forget_api_key(key_hash)  # it is of no use to anyone, only in the way
+                await self.store.forget_api_key(key_hash)  # it can never be used again
             raise
         if key is None:
             raise InvalidApiKey
@@ -215,7 +213,7 @@ def _check(new: NewApiKey) -> None:
         raise BadApiKeyLimits("a refill has an amount and an interval")
     for resource, actions in (new.permissions or {}).items():
         if not all(_SCOPE.fullmatch(part) for part in (resource, *actions)):
-            raise BadApiKeyLimits("a scope is `resource:action`, in small letters")
+            raise BadApiKeyLimits("a scope is `resource:action`, in lower case")
 
 
 def _check_life(expires_in_s: float | None) -> None:
@@ -245,12 +243,12 @@ def _end(now: datetime, expires_in_s: float | None) -> str | None:
 
 
 def _hash(text: str) -> str:
-    """As better-auth's: SHA-256 of the whole key, base64url without padding. Looked up by it, nothing is compared."""
+    """As in better-auth: SHA-256 of the whole key, base64url without padding. Looking up by hash compares no secret."""
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-# How often a key may be used. Each use is taken in one transaction, so that no two take the same.
+# A use is counted in one transaction, so that two requests never take the same one.
 
 _MS = timedelta(milliseconds=1)
 
@@ -267,7 +265,7 @@ def used_once(key: ApiKey, now: datetime) -> ApiKey:
     """The key after one more use.
 
     Raises:
-        ApiKeyDisabled, ApiKeyExpired: it is not to be used.
+        ApiKeyDisabled, ApiKeyExpired: it must not be used.
         ApiKeyUsedUp: no uses remain, until the next refill if there is one.
         ApiKeyRateLimited: used too often.
     """
@@ -293,10 +291,10 @@ def _refilled(key: ApiKey, now: datetime) -> ApiKey:
 
 
 def _counted(key: ApiKey, now: datetime) -> ApiKey:
-    """One more of the uses that the window allows. They come back one by one, each after its share of the window.
+    """Count one use against the rate limit; each counted use expires after its share of the window.
 
-    (better-auth gives all back at once, after a whole window without any use: whoever calls regularly, and is
-    over the limit once, would wait for a day.)
+    better-auth resets the count only after a whole window without use: a client that calls regularly and once exceeds
+    the limit would wait for a day.
     """
     most, window_ms = key.rate_limit_max, key.rate_limit_time_window
     if not key.rate_limit_enabled or most is None or not window_ms:

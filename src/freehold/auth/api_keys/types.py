@@ -1,4 +1,4 @@
-"""API keys: what is kept of one, what a new one may be given, and what it may do."""
+"""Types of API keys, and the scopes that they have."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,19 +14,19 @@ Metadata = dict[str, Any] | list[Any]
 DAY_MS = 86_400_000
 DATABASES, READ, WRITE = "databases", "read", "write"
 REGISTRY, PUBLISH, FORCE = "registry", "publish", "force"
-# Before a key's id in the subject of a database token; such a token ends with its key.
+# Prefix of a key's id in the subject of a database token; such a token ends with its key.
 KEY_SUBJECT = "key:"
 
-# Of a key that says nothing itself.
+# For keys without permissions of their own.
 _DEFAULT_PERMISSIONS: Mapping[str, list[str]] = {DATABASES: [READ]}
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("key_id")):
-    """A key without its text. Encoded, it is exactly the object that better-auth's clients know.
+    """A key without its text. Encoded, it is exactly better-auth's API key object.
 
-    `reference_id` is its owner's user id. Intervals and windows are in milliseconds. `remaining` uses are left, None
-    for any number; every `refill_interval` they are `refill_amount` again. `request_count` is how many of the uses
-    that `rate_limit_max` allows in `rate_limit_time_window` were taken at `last_request`.
+    `reference_id` is the owner's user id. Intervals and windows are in milliseconds. `remaining` is the number of uses
+    left, None if unlimited; every `refill_interval` it is reset to `refill_amount`. `request_count` is how many of the
+    `rate_limit_max` uses per `rate_limit_time_window` were taken at `last_request`.
     """
 
     key_id: str
@@ -52,13 +52,13 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("key_i
     metadata: Metadata | None = None
 
     def allows(self, resource: str, action: str) -> bool:
-        """Whether its scopes have this action; writing includes reading."""
+        """Whether the key's scopes include this action; writing includes reading."""
         actions = (_DEFAULT_PERMISSIONS if self.permissions is None else self.permissions).get(resource, [])
         return action in actions or (action == READ and WRITE in actions)
 
 
 class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What a key is made with. All from `permissions` on is for operators: users cannot give it to themselves."""
+    """Options of a new key. Only operators may set `permissions` and the fields after it."""
 
     name: str | None = None
     prefix: str | None = None
@@ -73,7 +73,7 @@ class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKeyChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What its owner changes of a key; what is not named stays. `expires_in_s` None: it never expires."""
+    """Changes by the owner; unset fields stay as they are. With `expires_in_s` None the key never expires."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     enabled: bool | msgspec.UnsetType = msgspec.UNSET
@@ -82,7 +82,7 @@ class ApiKeyChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Which of a user's keys are asked for, and in which order. `sort_by` is one of `SORTABLE`."""
+    """The page and order of a list of keys. `sort_by` is one of `SORTABLE`."""
 
     limit: int | None = None
     offset: int | None = None
@@ -90,12 +90,12 @@ class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
     descending: bool = False
 
 
-# Names as on the wire; what is structured has no order.
+# Names as on the wire; structured fields have no order.
 SORTABLE = frozenset(field.encode_name for field in msgspec.structs.fields(ApiKey)) - {"permissions", "metadata"}
 
 
 class KeyHolder(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller with an API key. It is not a session: it may do what its scopes say and nothing else."""
+    """A caller with an API key. This is not a session: the key's scopes limit what the caller may do."""
 
     user: User
     api_key: ApiKey
@@ -106,7 +106,7 @@ class KeyHolder(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reference(self) -> str:
-        """The subject of database tokens made for it."""
+        """The subject of database tokens issued to this key."""
         return f"{KEY_SUBJECT}{self.api_key.key_id}"
 
     def require(self, resource: str, action: str) -> None:

@@ -1,12 +1,12 @@
-"""Whose an e-mail address is: verifying the present one, changing to another, by a link or a code in a mail.
+"""Verifies e-mail addresses and changes them, by a link or a code in an e-mail.
 
-The token of a link is a JSON Web Token as better-auth makes it, signed with the secret (HS256); besides, it names
+The token of a link is a JSON Web Token in better-auth's format, signed with the secret (HS256). It also contains
 
-- the user (`sub`), so that it is void for whoever has the address later;
-- the session that asked for it (`sid`), and what the account's password was then (`pwd`, a fingerprint): these are of
-  who asked, and stay when the link is the first proof of the address;
-- the sign-up that it belongs to (`jti`): password, name and picture that were chosen there wait in the database and
-  become the account's. Whose link is followed decides, not who was first.
+- the user (`sub`), so that it is void for a later user of the address;
+- the session that asked for it (`sid`) and a fingerprint of the password at that time (`pwd`): both belong to the
+  person who asked, and are kept when the link is the first proof of the address;
+- the sign-up that it belongs to (`jti`): the password, name and picture chosen there wait in the database and are
+  applied when this link is followed, so the sign-up whose link is followed wins, not the first one.
 """
 
 import hmac
@@ -39,7 +39,7 @@ log = get_logger()
 
 
 class Followed(msgspec.Struct, frozen=True, kw_only=True):
-    """What following a link has done: the user now; whether the address is another, or was never verified."""
+    """The user after following a link; whether the address changed, or was verified for the first time."""
 
     user: User
     is_changed: bool
@@ -48,7 +48,7 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class EmailAddresses:
-    """`base_url` is where `/api/auth` is found from outside."""
+    """`base_url` is the public URL of `/api/auth`."""
 
     store: AccountStore
     codes: Codes
@@ -65,7 +65,7 @@ class EmailAddresses:
 
         Raises:
             InvalidEmail: not an address.
-            EmailMismatch, EmailVerified: it is not that of whoever asks, or needs no verifying.
+            EmailMismatch, EmailVerified: it is not the caller's address, or is already verified.
             RateLimited, MailUnavailable, MailRefused: see `Links.send`.
         """
         email = checked_email(email)
@@ -84,7 +84,7 @@ class EmailAddresses:
     async def mail_sign_up_link(
         self, email: str, chosen: Chosen, callback_url: str, language: Language, source: str
     ) -> None:
-        """Mail a link that verifies the address and gives its account what was chosen in this sign-up.
+        """Mail a link that verifies the address and applies what was chosen in this sign-up.
 
         Raises:
             InvalidEmail: not an address.
@@ -100,15 +100,15 @@ class EmailAddresses:
                 to=email, kind="sign-up-link", language=language, secret=self._url(token, callback_url)
             )
 
-        # For an address that needs none it is of no use to anyone, but takes as long to write.
+        # Also written for an address that needs no link, so that both cases take the same time.
         value = msgspec.json.encode(chosen).decode()
         await self.links.send(message, email, source, "sign-up", value, has_reader=user is not None)
 
     async def mail_change_link(self, asking: SignedIn, new_email: str, callback_url: str, language: Language) -> None:
-        """Mail a link to the new address. Nothing tells whether someone else has it.
+        """Mail a link to the new address. The response does not reveal whether the address is taken.
 
         Raises:
-            InvalidEmail, SameEmail: not an address, or no other one.
+            InvalidEmail, SameEmail: not an address, or the current one.
             RateLimited, MailUnavailable, MailRefused: see `Links.send`.
         """
         user, new_email = asking.user, _other_email(asking.user, new_email)
@@ -127,26 +127,26 @@ class EmailAddresses:
         )
 
     async def follow_link(self, token: str, asking: SignedIn | None, language: Language = "en") -> Followed:
-        """Do what the link is for. `asking` has a session in the browser that follows it, if anyone has.
+        """Verify or change the address. `asking` is the session in the browser that follows the link, if any.
 
-        Following a link that verifies again does no harm.
+        Following a verification link again does no harm.
 
         Raises:
             LinkExpired: older than an hour.
-            BadLink: forged, or the account, its address or the session that asked is not there any more.
-            EmailTaken: someone else has the new address by now.
+            BadLink: forged, or the account, its address or the session that asked no longer exists.
+            EmailTaken: another user has taken the new address.
         """
         claims = self._claims(token)
         found = await self.store.find_credential(claims["email"])
         if found is None or claims.get("sub", found.user.user_id) != found.user.user_id:
-            raise BadLink  # the account has changed since it was sent
+            raise BadLink  # the account has changed since the link was sent
         if "updateTo" in claims:
             proof = _change_proof(claims, in_hand(asking, found))
         else:
             proof = await self._verify_proof(claims, found, in_hand(asking, found))
         proved = await self.store.prove(found.user, proof, self.clock())
         if proved is None:
-            raise BadLink  # at the same time
+            raise BadLink  # changed at the same time
         is_new = bool(proof.new_email)
         log.info("user.email_verified", user_id=proved.user.user_id, is_new=is_new)
         if is_new:
@@ -167,12 +167,12 @@ class EmailAddresses:
         return Proof(way="verify-link", kept=Kept(session_ids=session_ids, password_hash=password_hash))
 
     def address_changed_by(self, token: str) -> str | None:
-        """The address that a link replaces; None if it replaces none. Raises `LinkExpired`, `BadLink`."""
+        """The address that the link replaces; None for a verification link. Raises `LinkExpired`, `BadLink`."""
         claims = self._claims(token)
         return claims["email"] if claims.get("updateTo") is not None else None
 
     async def mail_code(self, email: str, language: Language, source: str) -> None:
-        """Mail a code that verifies the address. Nobody learns whether there is such a user.
+        """Mail a code that verifies the address. The response does not reveal whether a user has it.
 
         Raises:
             InvalidEmail: not an address.
@@ -185,9 +185,9 @@ class EmailAddresses:
     async def verify_by_code(
         self, email: str, code: str, source: str, asking: SignedIn | None, chosen: Chosen | None = None
     ) -> User:
-        """The user, with the address verified. `asking` has a session where the code was entered, if anyone has.
+        """The user with the verified address. `asking` is the session in which the code was entered, if any.
 
-        What is chosen together with the code becomes the account's with the first proof of the address.
+        If this is the first proof of the address, `chosen` is applied to the account.
 
         Raises:
             InvalidEmail: not an address.
@@ -201,14 +201,14 @@ class EmailAddresses:
         proof = Proof(way="verify-code", one_time_use=one_time_use, kept=in_hand(asking, found), chosen=chosen)
         proved = await self.store.prove(found.user, proof, self.clock())
         if proved is None:
-            raise WrongCode  # it was used at the same time
+            raise WrongCode  # used at the same time
         return proved.user
 
     async def mail_change_code(self, user: User, new_email: str, language: Language) -> None:
-        """Mail a code to the new address. Nothing tells whether someone else has it.
+        """Mail a code to the new address. The response does not reveal whether the address is taken.
 
         Raises:
-            InvalidEmail, SameEmail: not an address, or no other one.
+            InvalidEmail, SameEmail: not an address, or the current one.
             RateLimited, MailUnavailable, MailRefused: see `Codes.send`.
         """
         new_email = _other_email(user, new_email)
@@ -216,10 +216,10 @@ class EmailAddresses:
         await self.codes.send(_change(user, new_email), language, place_of(user.user_id), has_reader=is_free)
 
     async def change_by_code(self, asking: SignedIn, new_email: str, code: str, language: Language = "en") -> User:
-        """The user, with the new address.
+        """The user with the new address.
 
         Raises:
-            InvalidEmail, SameEmail: not an address, or no other one.
+            InvalidEmail, SameEmail: not an address, or the current one.
             WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
         """
         user, new_email = asking.user, _other_email(asking.user, new_email)
@@ -236,10 +236,10 @@ class EmailAddresses:
         )
         try:
             changed = await self.store.prove(user, proof, self.clock())
-        except EmailTaken as error:  # since the code was sent
+        except EmailTaken as error:  # taken since the code was sent
             raise WrongCode from error
         if changed is None:
-            raise WrongCode  # it was used at the same time
+            raise WrongCode  # used at the same time
         log.info("user.email_changed", user_id=user.user_id)
         await self.notices.send("address-changed", user, language)
         return changed.user
@@ -262,7 +262,7 @@ class EmailAddresses:
         return f"{self.base_url}/verify-email?token={token}&callbackURL={quote(callback_url or '/', safe='')}"
 
     def _asked_in(self, asking: SignedIn | None, found: Credential) -> dict[str, str]:
-        """Claims that say what of the account belongs to who asked for the link."""
+        """Claims that identify the session and password of the caller who asked for the link."""
         own = in_hand(asking, found)
         return {"sid": own.session_ids[0], "pwd": self._password_stamp(found)} if own.session_ids else {}
 
@@ -295,10 +295,10 @@ class EmailAddresses:
 
 
 def _change_proof(claims: dict[str, Any], own: Kept) -> Proof:
-    """The account's own session in the browser that follows the link shows that this is who asked for it."""
+    """The proof for a change of address; the account's own session in this browser shows that its user asked for it."""
     asked_by = claims.get("sid")
     if not isinstance(asked_by, str) or not asked_by:
-        raise BadLink  # it does not say who asked for it
+        raise BadLink  # the session that asked is missing
     if own.session_ids:
         own = Kept(session_ids=(*own.session_ids, asked_by), password_hash=own.password_hash)
     return Proof(way="change-link", kept=own, asked_by=asked_by, new_email=claims["updateTo"])

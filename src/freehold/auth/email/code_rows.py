@@ -1,6 +1,6 @@
-"""What is stored of the codes for one purpose, as seen from one place: sent codes, wrong tries, mails.
+"""The stored state of the codes for one purpose, seen from one place: codes, wrong tries, mails sent.
 
-Everything here happens inside one transaction of `VerificationStore.update`.
+Everything here runs in one transaction of `VerificationStore.update`.
 """
 
 import math
@@ -18,17 +18,17 @@ from freehold.auth.verifications import Rows, Verification
 from freehold.errors import FreeholdError, RateLimited
 from freehold.limiting import Rate
 
-# The codes that wait for one purpose, in the row that keeps them, each with the wrong tries at it.
+# Codes are stored in one row per purpose, each with its wrong tries.
 #
-# A row holds `PLACE:HASH:EXPIRES_MS:WRONG_HERE:WRONG_ELSEWHERE` for each code, joined by commas, the newest last.
-# What 97dc196 wrote, `HASH:WRONG`, is a code that no place asked for.
+# The row's value is `PLACE:HASH:EXPIRES_MS:WRONG_HERE:WRONG_ELSEWHERE` for each code, joined by commas, newest last.
+# The older format of 97dc196, `HASH:WRONG`, is read as a code that no place asked for.
 
 _EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
-_KEPT_EXPIRED = 5  # so that a user who comes too late learns that it was
+_KEPT_EXPIRED = 5  # so that a user who is late gets "expired" instead of "wrong"
 
 
 class SentCode(msgspec.Struct, frozen=True, kw_only=True):
-    """A code as a keyed hash. Wrong tries count apart for the place that asked for it and for all others."""
+    """A code as a keyed hash. Wrong tries from the place that asked for it are counted separately from all others."""
 
     place: str
     code_hash: str
@@ -38,19 +38,19 @@ class SentCode(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """What it is known by in its row; wrong tries do not change it."""
+        """Identifies the code in its row, independent of wrong tries."""
         return f"{self.place}:{self.code_hash}:{_ms(self.expires_at)}" if self.place else self.code_hash
 
 
 def read_codes(found: Verification | None) -> list[SentCode]:
-    """The codes in a row, expired or not; none outlives its row."""
+    """The codes in a row, including expired ones; none expires later than its row."""
     if found is None:
         return []
     return [_read(text, found.expires_at) for text in found.value.split(",")]
 
 
 def write_codes(codes: list[SentCode], now: datetime) -> Verification | None:
-    """The row for these codes; None for none. Of those that have expired only a few are kept."""
+    """The row for these codes, or None if there are none. Only the newest few expired codes are kept."""
     expired = [code for code in codes if code.expires_at <= now][-_KEPT_EXPIRED:]
     kept = [code for code in codes if code.expires_at > now or code in expired]
     if not kept:
@@ -60,7 +60,7 @@ def write_codes(codes: list[SentCode], now: datetime) -> Verification | None:
 
 
 def holds_code(value: str, key: str) -> bool:
-    """Whether this code is still in a row with that value, however often it was missed since."""
+    """Whether a row with that value still contains the code with this key, whatever its wrong tries."""
     return any(text == key or text.startswith(f"{key}:") for text in value.split(","))
 
 
@@ -95,7 +95,7 @@ _REMEMBERED = timedelta(days=1)
 
 
 class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
-    """`identifier` is the row with the codes, `email` the address that they go to."""
+    """`identifier` is the row with the codes, `email` the address that they are sent to."""
 
     identifier: str
     email: str
@@ -115,7 +115,7 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _strangers(self) -> str:
-        """The row that counts those from all strange places."""
+        """The row that counts wrong tries from all unknown places."""
         return f"code-tries-{self.email}"
 
     @property
@@ -123,7 +123,7 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
         return MailQuota("code", self.email, self.place)
 
     def add(self, code_hash: str, lifetime: timedelta, now: datetime) -> TooSoon | None:
-        """Note a new code for this place, instead of the one it had; or say why no mail may go out."""
+        """Replace this place's code with a new one; or return why no mail may be sent."""
         too_soon = note_mail(self.rows, self._quota, self.rate, now)
         if too_soon is None:
             made = SentCode(place=self.place.key, code_hash=code_hash, expires_at=now + lifetime)
@@ -131,16 +131,16 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
         return too_soon
 
     def take_back(self, sent_at: datetime) -> None:
-        """Undo `add`: the mail did not go out."""
+        """Undo `add` because the mail was not sent."""
         self._keep(self._of_others(), sent_at)
         forget_mail(self.rows, self._quota, sent_at)
 
     def live(self, now: datetime) -> list[SentCode]:
-        """The codes that have not expired, of all places."""
+        """The unexpired codes of all places."""
         return [code for code in self._sent() if code.expires_at > now]
 
     def judge(self, is_right: Callable[[SentCode], bool], now: datetime) -> SentCode | FreeholdError:
-        """The code that was hit; else what to tell, after it was counted."""
+        """The matching code; or the error to raise, after counting the wrong try."""
         if wait_s := self._wait_s(self.tries_here, FROM_ONE_PLACE, now):
             return RateLimited(wait_s)
         live = self.live(now)
@@ -159,7 +159,7 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
     def _judge_elsewhere(
         self, live: list[SentCode], is_right: Callable[[SentCode], bool], now: datetime
     ) -> SentCode | FreeholdError:
-        """A try at codes that other places have asked for: it may be their owner, who is on another network now."""
+        """Try the codes of other places: their owner may have changed networks."""
         if not self.place.is_known and (wait_s := self._wait_s(self._strangers, FROM_ANYWHERE, now)):
             return RateLimited(wait_s)
         tried = [code for code in live if code.wrong_elsewhere < MAX_TRIES_ELSEWHERE]
@@ -172,7 +172,7 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
         return self._missed(missed, now)
 
     def _tries_allowed(self, now: datetime) -> int:
-        """One instead of three for strange places once they have guessed too much."""
+        """Three, but one for unknown places once these have made too many wrong guesses."""
         if self.rate.is_off or self.place.is_known:
             return MAX_TRIES
         count, _ = self._counted(self._strangers, now)
@@ -200,12 +200,12 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
             self.rows[self.identifier] = row
 
     def _wait_s(self, name: str, delays: Delays, now: datetime) -> int:
-        """Seconds until the next try may be; 0 when it may be now."""
+        """Seconds until the next try is allowed; 0 if it is allowed now."""
         count, last = self._counted(name, now)
         delay = timedelta(milliseconds=delays.after(count))
         if self.rate.is_off or not delay:
             return 0
-        # A request that has waited for the others to write comes with an earlier time than theirs.
+        # The times are from before the write lock: a request that waited for it may be older than `last`.
         return max(0, math.ceil(min(delay, last + delay - now).total_seconds()))
 
     def _count(self, name: str, now: datetime) -> None:
@@ -213,7 +213,7 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
         self.rows[name] = Verification(value=str(count + 1), expires_at=now + _REMEMBERED)
 
     def _counted(self, name: str, now: datetime) -> tuple[int, datetime]:
-        """How many wrong tries there were, each within a day of the one before it, and when the last one was."""
+        """The number of wrong tries, each less than a day after the previous one, and the time of the last one."""
         found = self.rows.get(name)
         if found is None or found.expires_at <= now:
             return 0, now

@@ -1,4 +1,4 @@
-"""Signing in with a code from a mail; who is new becomes a user by it."""
+"""Signs users in with a code from an e-mail, and creates new users this way."""
 
 from dataclasses import dataclass
 
@@ -16,20 +16,20 @@ from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
 from freehold.auth.verifications import OneTimeUse
 from freehold.errors import NotFound
 
-# What the audit trail calls them.
+# The reasons in the audit log.
 _REASONS = {WrongCode: "wrong_code", CodeExpired: "code_expired", TooManyTries: "too_many_tries"}
 
 
 @dataclass(frozen=True, slots=True)
 class CodeSignIn:
-    """Whoever reads the mail of an address is its user."""
+    """Signs in anyone who can read the mail of an address."""
 
     auth: Auth
     store: AccountStore
     codes: Codes
 
     async def send(self, email: str, language: Language, source: str) -> None:
-        """Mail a code to this address, whether someone has it here or not.
+        """Mail a code to this address, whether a user has it or not.
 
         Raises:
             InvalidEmail: not an address.
@@ -38,10 +38,10 @@ class CodeSignIn:
         await self.codes.send(Purpose(kind="sign-in", email=checked_email(email)), language, source)
 
     async def sign_in(self, email: str, code: str, new: NewUser, client: Client) -> SignedIn:
-        """A session for whoever has the code. `new` says what a new user is called.
+        """A session for the user with this address, created as `new` if there is none.
 
-        A user who has never verified the address may not be the one who signed up with it: all that signs in to
-        that account, its password too, ends in the transaction that uses up the code.
+        If the address was never verified, someone else may have signed up with it: the transaction that uses up the
+        code also revokes everything that signs in to the account, including its password.
 
         Raises:
             WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
@@ -55,13 +55,13 @@ class CodeSignIn:
             new_user = self.auth.new_user(new, USER_ROLE, self.auth.clock())
             try:
                 return await self.auth.start_user(replace(new_user, email_verified=True), client)
-            except EmailTaken:  # at the same time, by a sign-up with a password
+            except EmailTaken:  # a sign-up with a password at the same time
                 found = await self.store.find_credential(purpose.email)
                 user = found.user if found else None
         return await self._enter(user, one_time_use, client)
 
     async def _checked(self, purpose: Purpose, code: str, source: str, user: User | None) -> OneTimeUse | None:
-        """Uses up the code, but for an address that is to be proved with it: then it is used up with that."""
+        """Use up the code; but for an unverified address, return it to be used up together with the proof."""
         try:
             if user is not None and not user.email_verified:
                 return await self.codes.check(purpose, code, source)
@@ -77,7 +77,7 @@ class CodeSignIn:
             proved = await self.store.prove(user, proof, self.auth.clock())
             user = proved.user if proved else None
         if user is None:
-            raise WrongCode  # it was used, or the user deleted, at the same time
+            raise WrongCode  # the code was used, or the user deleted, at the same time
         try:
             return await self.auth.start_session(user, client, method="code")
         except NotFound as error:

@@ -1,10 +1,10 @@
-"""One-time codes by mail: six digits, five minutes, once, and few tries.
+"""One-time codes by e-mail: six digits, valid for five minutes, with few tries.
 
-A code stands in the database as a keyed hash only: whoever reads the database cannot use it, though six digits are
-soon guessed. Whoever guesses is counted by place and hurts themselves. The place that asked for a code has three
-tries at it, which nobody else can use up; all other places together have five more, and asking elsewhere replaces
-nothing. A place that goes on guessing waits longer and longer; so do, after a hundred wrong ones in a row, all
-strange places that try codes they have not asked for. What odds that leaves: docs/decisions/0022-guessing-codes.md.
+The database stores a code only as a keyed hash, so that reading the database does not reveal it. Wrong guesses are
+counted by place, so guessers lock out only themselves. The place that asked for a code has three tries, which nobody
+else can use up; all other places together have five, and asking from another place does not replace the code. A place
+that keeps guessing has to wait longer each time; so do, after a hundred wrong tries in a row, all unknown places that
+try codes they did not ask for. The remaining odds are in docs/decisions/0022-guessing-codes.md.
 """
 
 import base64
@@ -43,9 +43,9 @@ _EMAIL_KINDS: dict[CodeKind, EmailKind] = {
 
 
 class Purpose(msgspec.Struct, frozen=True, kw_only=True):
-    """What a code is good for, and nothing else. `email`, in lower case, is where it is sent to.
+    """What a code may be used for. `email`, in lower case, is the address it is sent to.
 
-    To change an address, it is the new one, and `old_email` the one that it replaces.
+    To change an address, `email` is the new one and `old_email` the current one.
     """
 
     kind: CodeKind
@@ -54,7 +54,7 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identifier(self) -> str:
-        """The row of the code."""
+        """The identifier of the row with the codes."""
         if self.kind == "change-email":
             return f"change-email-otp-{self.old_email}-{self.email}"
         return f"{self.kind}-otp-{self.email}"
@@ -66,9 +66,9 @@ def random_code() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Sends codes and tells right from wrong ones. `rate` is how many go to one address, for one place.
+    """Sends and checks codes. `rate` limits the codes to one address for one place.
 
-    `source` is the network address that asks or tries (`Client.source`), or whoever else answers for it.
+    `source` is the network address of the request (`Client.source`), or the account that is held responsible for it.
     """
 
     verifications: VerificationStore
@@ -80,15 +80,14 @@ class Codes:
     new_code: Callable[[], str] = random_code
 
     async def send(self, purpose: Purpose, language: Language, source: str, *, has_reader: bool = True) -> None:
-        """Mail a new code; the one that this place had asked for is void.
+        """Mail a new code; it replaces the one that this place asked for before.
 
-        Where strangers have had so much mail sent that no more goes out, the newest code of theirs is in the same
-        mailbox, and will do. Without a reader everything happens but the mail, and all that can be seen from outside
-        is the same.
+        If unknown places have used up their quota, nothing is sent: their newest code is in the same mailbox and also
+        works. Without a reader everything but the mail happens, so that nothing differs for an observer.
 
         Raises:
             RateLimited: too many codes for this address.
-            MailUnavailable, MailRefused: the mail did not go out. The former does not count as sent.
+            MailUnavailable, MailRefused: the mail was not sent. The former is not counted as sent.
         """
         code, now, place = self.new_code(), self.clock(), await self.places.at(purpose.email, source)
 
@@ -110,19 +109,19 @@ class Codes:
             raise
 
     async def check(self, purpose: Purpose, code: str, source: str) -> OneTimeUse:
-        """What shows that the code was right; whoever does what it is good for uses it up in the same transaction.
+        """Check the code. The result must be used up in the transaction that does what the code is for.
 
         Raises:
             WrongCode: it is wrong, used, replaced by a newer one, or was never sent.
-            CodeExpired: it would have been right, or not, five minutes ago.
-            TooManyTries: too many wrong ones before; from here this one is void, too.
-            RateLimited: too many wrong ones from this place, or from strange ones; this one was not looked at.
+            CodeExpired: all codes sent have expired; this one may have been right or not.
+            TooManyTries: too many wrong tries before; from this place the code is void.
+            RateLimited: too many wrong tries from this place, or from unknown ones; this one was not checked.
         """
         now, place = self.clock(), await self.places.at(purpose.email, source)
         return await self._judged(purpose, place, lambda rows: self._judge(rows, purpose, code, now))
 
     async def use(self, purpose: Purpose, code: str, source: str) -> None:
-        """Use it up at once, for what begins after this. Raises as `check` does."""
+        """Check the code and use it up at once. Raises as `check` does."""
         now, place = self.clock(), await self.places.at(purpose.email, source)
 
         def take(rows: CodeRows) -> OneTimeUse | FreeholdError:
@@ -153,7 +152,7 @@ class Codes:
         found = rows.judge(lambda sent: hmac.compare_digest(tried, sent.code_hash), now)
         if isinstance(found, FreeholdError):
             return found
-        # With one of them all the codes of this purpose are used up.
+        # Using one code up uses up all codes for this purpose.
         clears = (rows.tries_here,)
         return OneTimeUse(identifier=purpose.identifier, value=found.key, clears=clears, is_one_of=True)
 

@@ -1,4 +1,4 @@
-"""Links in mails: their secret tokens, and how many go to one address."""
+"""Links in e-mails: their secret tokens, and the limit on links per address."""
 
 import base64
 import hashlib
@@ -37,7 +37,7 @@ def random_token() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Tokens that work once, and the mails with them. In the database stand only their hashes."""
+    """Mails links with tokens that work once. Only hashes of the tokens are stored."""
 
     verifications: VerificationStore
     mailer: Mailer
@@ -56,14 +56,14 @@ class Links:
         *,
         has_reader: bool = True,
     ) -> None:
-        """Mail what `message` makes of a new token. With a kind, the token can be used once and stands for `value`.
+        """Mail what `message` returns for a new token. With `kind`, the token can be used once and stands for `value`.
 
-        `source` is the network address that asks (`Client.source`), or whoever else answers for it.
-        Without a reader everything happens but the mail, and all that can be seen from outside is the same.
+        `source` is the network address of the request (`Client.source`), or the account that is held responsible for
+        it. Without a reader everything but the mail happens, so that nothing differs for an observer.
 
         Raises:
             RateLimited: too many links for this address.
-            MailUnavailable, MailRefused: the mail did not go out. The former does not count as sent.
+            MailUnavailable, MailRefused: the mail was not sent. The former is not counted as sent.
         """
         token, now = self.new_token(), self.clock()
         quota = MailQuota("link", email, await self.places.at(email, source))
@@ -85,7 +85,7 @@ class Links:
             raise
 
     async def find(self, kind: LinkKind, token: str) -> OneTimeUse:
-        """What the token stands for, in the one-time use's value. Raises `BadLink`: unknown, used or expired."""
+        """A one-time use with the token's value. Raises `BadLink` if the token is unknown, used or expired."""
         found = await self.verifications.find(_identifier(kind, token))
         if found is None or found.expires_at <= self.clock():
             raise BadLink
@@ -93,13 +93,13 @@ class Links:
 
 
 def fingerprint(secret: str, *parts: str) -> str:
-    """Changes with any of the parts and tells nothing of them."""
+    """A keyed hash of the parts."""
     digest = hmac.digest(secret.encode(), "\0".join(("link", *parts)).encode(), "sha256")
     return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
 
 
 def account_stamp(secret: str, found: Credential) -> str:
-    """What links about an account are bound to: void after its address or password, or their first proof, changes."""
+    """Changes with the address, its first proof and the password, so that links bound to it become void."""
     is_proved = () if found.user.email_verified else ("not proved",)
     return fingerprint(secret, found.user.email, found.password_hash or "", *is_proved)
 

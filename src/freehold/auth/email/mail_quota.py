@@ -1,8 +1,8 @@
-"""How much mail one address gets: by the place that asks for it first, then from all strange places together.
+"""Limits the mails to one address, for each place that asks and for all unknown places together.
 
-A place gets a limited number of mails sent in any span of time. All places that the address has not signed in from
+A place may ask for a limited number of mails in any window. All places from which the address has not signed in also
 share a second count: four times as many, then one after five minutes, ten, twenty, and every half hour. So a stranger
-neither floods an address nor uses up what its owner may ask for.
+can neither flood an address nor use up its owner's quota.
 """
 
 import math
@@ -22,7 +22,7 @@ _REMEMBERED = timedelta(days=1)
 
 
 class MailQuota(msgspec.Struct, frozen=True):
-    """Codes, links and notices are counted apart, so that none is used up by asking for another."""
+    """Codes, links and notices have separate quotas."""
 
     what: Literal["code", "link", "notice"]
     email: str
@@ -35,7 +35,7 @@ class MailQuota(msgspec.Struct, frozen=True):
 
     @property
     def strangers(self) -> str:
-        """The row with those that all strange places asked for."""
+        """The row with the times of those that all unknown places asked for."""
         return f"{self.what}-mails-{self.email}"
 
     @property
@@ -44,14 +44,14 @@ class MailQuota(msgspec.Struct, frozen=True):
 
 
 class TooSoon(msgspec.Struct, frozen=True):
-    """Seconds until the next mail may go out. `is_own`: this place has asked too often, not others."""
+    """Seconds until the next mail is allowed. `is_own`: this place itself asked too often."""
 
     wait_s: int
     is_own: bool
 
 
 def note_mail(rows: Rows, quota: MailQuota, rate: Rate, now: datetime) -> TooSoon | None:
-    """Count one more mail; or, when it must not go out, say when one may, and count nothing."""
+    """Count one more mail; if it is not allowed, count nothing and return when it will be."""
     if rate.is_off:
         return None
     window = timedelta(seconds=rate.window_s)
@@ -69,7 +69,7 @@ def note_mail(rows: Rows, quota: MailQuota, rate: Rate, now: datetime) -> TooSoo
 
 
 def forget_mail(rows: Rows, quota: MailQuota, sent_at: datetime) -> None:
-    """Take back what `note_mail` counted at this time: the mail did not go out."""
+    """Remove what `note_mail` counted at this time, because the mail was not sent."""
     for identifier in quota.identifiers:
         found = rows.get(identifier)
         times = _times(rows, identifier)
@@ -83,7 +83,7 @@ def _spacing(rate: Rate) -> Delays:
 
 
 def _seconds(last_ms: int, gap: timedelta, now: datetime) -> int:
-    """A request that has waited for the others to write comes with an earlier time than theirs."""
+    """At least 1; capped because `now` may be older than `last_ms` if the request waited for the write lock."""
     wait_s = math.ceil((last_ms + _in_ms(gap) - _ms(now)) / 1000)
     return min(max(1, wait_s), math.ceil(gap.total_seconds()))
 

@@ -1,7 +1,7 @@
-"""Tells people by mail that their address or password was changed, in case it was not they who did it.
+"""Notifies users by e-mail that their address or password was changed.
 
-A notice goes to the address that was the user's and proved before. It holds no code and no link, and is a courtesy:
-what was done stays done if it cannot be sent.
+A notice goes to the previous address if it was verified, and contains no code or link. It is best effort: the change
+stands even if the notice cannot be sent.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Notices:
-    """As many for one account in a span of time as `rate` says: the first one has warned them."""
+    """Sends notices; `rate` limits them for each account."""
 
     verifications: VerificationStore
     mailer: Mailer
@@ -36,7 +36,7 @@ class Notices:
     clock: Callable[[], datetime] = utc_now
 
     async def send(self, kind: NoticeKind, before: User, language: Language = "en") -> None:
-        """Write to the user as they were before the change; nothing happens if nobody had proved the address."""
+        """Notify the user as they were `before` the change; nothing is sent if that address was not verified."""
         if not before.email_verified:
             return
         message = OutgoingEmail(to=before.email, kind=kind, language=language, secret="")

@@ -1,4 +1,4 @@
-"""A new password for whoever has forgotten the old one, by a link or a code in a mail."""
+"""Resets forgotten passwords by a link or a code in an e-mail."""
 
 import hmac
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class PasswordResets:
-    """`base_url` is where `/api/auth` is found from outside."""
+    """`base_url` is the public URL of `/api/auth`."""
 
     store: AccountStore
     hasher: PasswordHasher
@@ -35,7 +35,7 @@ class PasswordResets:
     base_url: str
 
     async def mail_link(self, email: str, redirect_to: str, language: Language, source: str) -> None:
-        """Mail a link to the page that asks for the new password. Nobody learns whether there is such a user.
+        """Mail a link to the page that asks for the new password. The response does not reveal whether the user exists.
 
         Raises:
             InvalidEmail: not an address.
@@ -48,12 +48,12 @@ class PasswordResets:
             url = f"{self.base_url}/reset-password/{token}?callbackURL={quote(redirect_to, safe='')}"
             return OutgoingEmail(to=email, kind="reset-link", language=language, secret=url)
 
-        # Nobody has a token for the empty value, but its row takes as long to write.
+        # The row for an unknown address is useless, but takes as long to write.
         value = f"{found.user.user_id}:{self._stamp(found)}" if found else ":"
         await self.links.send(message, email, source, "reset-password", value, has_reader=found is not None)
 
     async def mail_code(self, email: str, language: Language, source: str) -> None:
-        """Mail a code. Nobody learns whether there is such a user.
+        """Mail a code that resets the password. The response does not reveal whether the user exists.
 
         Raises:
             InvalidEmail: not an address.
@@ -64,13 +64,13 @@ class PasswordResets:
         await self.codes.send(purpose, language, source, has_reader=found is not None)
 
     async def check_link(self, token: str) -> None:
-        """Raises `BadLink` if it is of no use (any more)."""
+        """Raises `BadLink` if the link cannot be used (any longer)."""
         await self._owner(await self.links.find("reset-password", token))
 
     async def reset_by_link(self, token: str, password: str, language: Language = "en") -> None:
-        """Set the password; all sessions and API keys end. Reading the mail proves the address.
+        """Set the password and revoke all sessions and API keys. This also verifies the address.
 
-        The link works once, and not at all after address or password have changed.
+        The link works once, and only while address and password are unchanged.
 
         Raises:
             PasswordTooShort and its like: see `PasswordRules.check`; the link can be used again.
@@ -81,7 +81,7 @@ class PasswordResets:
         user = await self._owner(one_time_use)
         await self.rules.check(password, user.name, user.email)
         if not await self._reset(user, password, "reset-link", one_time_use, language):
-            raise BadLink  # it was used at the same time
+            raise BadLink  # used at the same time
 
     async def reset_by_code(self, email: str, code: str, password: str, source: str, language: Language = "en") -> None:
         """The same with a code.
@@ -94,10 +94,10 @@ class PasswordResets:
         purpose = Purpose(kind="forget-password", email=email.lower())
         one_time_use = await self.codes.check(purpose, code, source)
         found = await self.store.find_credential(purpose.email)
-        if found is not None:  # whoever has the code may learn what they are called
+        if found is not None:  # with the right code, the caller may learn the user's name from the errors
             await self.rules.check(password, found.user.name, found.user.email)
         if found is None or not await self._reset(found.user, password, "reset-code", one_time_use, language):
-            raise WrongCode  # or it was used at the same time
+            raise WrongCode  # or used at the same time
 
     async def _reset(self, user: User, password: str, way: Way, one_time_use: OneTimeUse, language: Language) -> bool:
         chosen = Chosen(password_hash=await self.hasher.hash(password))

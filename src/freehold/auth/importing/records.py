@@ -1,7 +1,7 @@
-"""Users who come from somewhere else: as other programs have them, and as they are to be stored.
+"""Users to import: as other programs store them, and as they are stored here.
 
-Column names are better-auth's. Dates may be ISO-8601, or seconds or milliseconds since 1970, as its adapters write
-them; booleans may be numbers.
+Column names are better-auth's. Dates may be ISO 8601 texts, or seconds or milliseconds since 1970, as its adapters
+write them; booleans may be numbers.
 """
 
 import re
@@ -21,7 +21,7 @@ from freehold.errors import InvalidInput, Unavailable
 
 
 class WayIn(msgspec.Struct, frozen=True, kw_only=True):
-    """How a user signs in: a password (`provider_id` is `credential`), or an identity somewhere else."""
+    """A way to sign in: a password (`provider_id` is `credential`), or an identity at another provider."""
 
     provider_id: str
     subject: str
@@ -30,7 +30,7 @@ class WayIn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
-    """A user as they are to be stored. `has_own_id`: they had this id where they come from."""
+    """A user to be stored. `has_own_id`: the id is from the source, not made here."""
 
     user: User
     has_own_id: bool = True
@@ -40,7 +40,7 @@ class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ending(StrEnum):
-    """What became of a newcomer."""
+    """What happened to an imported user."""
 
     ADDED = "added"
     KNOWN = "known"
@@ -49,7 +49,7 @@ class Ending(StrEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one. `user_id` and `email` are theirs where they come from, as far as they can be read."""
+    """What happened to one record. `user_id` and `email` are from the source, as far as they can be read."""
 
     user_id: str
     email: str
@@ -60,7 +60,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MoveReport(msgspec.Struct, kw_only=True):
-    """How a move went, in numbers; users are counted once, as `added`, `known`, `conflict` or `unusable`."""
+    """The totals of an import; each user is counted once, as `added`, `known`, `conflict` or `unusable`."""
 
     endings: Counter[str] = msgspec.field(default_factory=Counter)
     accounts: int = 0
@@ -68,7 +68,6 @@ class MoveReport(msgspec.Struct, kw_only=True):
     notes: int = 0
 
     def count(self, outcome: Outcome) -> None:
-        """Take one more into account."""
         self.endings[outcome.ending.value] += 1
         self.accounts += outcome.accounts
         self.sessions += outcome.sessions
@@ -76,7 +75,7 @@ class MoveReport(msgspec.Struct, kw_only=True):
 
     @property
     def is_whole(self) -> bool:
-        """Whether everyone is here now."""
+        """Whether every user of the source exists here now."""
         return not (self.endings[Ending.CONFLICT] or self.endings[Ending.UNUSABLE])
 
 
@@ -92,7 +91,7 @@ class SourceUnavailable(Unavailable):
     """The database to import users from is not responding."""
 
     code = "source_unavailable"
-    message = "the database that users are to come from does not answer"
+    message = "the database to import users from does not answer"
     remedy = "Try again later; exit code 4."
     where = "cli"
 
@@ -108,7 +107,7 @@ Fields = Mapping[str, Any]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A user, and what belongs to them, as it was found. `fault`: it could not even be read."""
+    """A user with accounts and sessions, as read from the source. `fault`: why the record could not be read."""
 
     user: Fields
     accounts: Sequence[Fields] = ()
@@ -117,14 +116,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unusable(Exception):
-    """A user who cannot be taken as they are."""
+    """The user, account or session cannot be imported."""
 
 
 def newcomer(record: Record, now: datetime) -> Newcomer:
-    """The user to store. What cannot be used of accounts and sessions is left out, with a note.
+    """The user to store. Accounts and sessions that cannot be used are left out, with a note.
 
     Raises:
-        Unusable: not even the user can be.
+        Unusable: the user itself cannot be used.
     """
     if record.fault is not None:
         raise Unusable(record.fault)
@@ -137,7 +136,7 @@ def newcomer(record: Record, now: datetime) -> Newcomer:
         except Unusable as error:
             notes.append(str(error))
     sessions: list[Session] = []
-    # Sessions of the banned should not be there; ours are trusted to have been ended by the ban.
+    # Sessions of banned users are left out: reads rely on a ban having ended them.
     for session in () if user.banned else record.sessions:
         try:
             if (found := _session(session, user.user_id, now)) is not None:
@@ -151,7 +150,7 @@ def newcomer(record: Record, now: datetime) -> Newcomer:
 
 def _user(fields: Fields, now: datetime) -> User:
     email = _text(fields, "email").strip()
-    if not is_email(email):  # before it is in lower case: some letters only become ASCII by that
+    if not is_email(email):  # before lowering the case, which makes some letters ASCII
         raise Unusable("`email` is not an e-mail address")
     created_at = _date(fields, "createdAt") or now
     ends = _date(fields, "banExpires")
@@ -176,19 +175,19 @@ def _way_in(fields: Fields, user_id: str) -> WayIn:
     if provider_id == CREDENTIAL:
         password_hash = _text(fields, "password")
         if not _HASH.fullmatch(password_hash):
-            raise Unusable("the password's hash is of a form not known here; a new password has to be set")
+            raise Unusable("the format of the password hash is unknown; the user must set a new password")
         return WayIn(provider_id=CREDENTIAL, subject=user_id, password_hash=password_hash.lower())
     subject = _text(fields, "accountId")
     if not provider_id or not subject:
-        raise Unusable("an account names no provider or no subject")
+        raise Unusable("an account has no provider or no subject")
     return WayIn(provider_id=provider_id, subject=subject, scope=_text(fields, "scope") or None)
 
 
 def _session(fields: Fields, user_id: str, now: datetime) -> Session | None:
-    """None if it has ended, or someone acted as the user in it."""
+    """The session; None if it has ended or is an impersonation."""
     token, ends = _text(fields, "token"), _date(fields, "expiresAt")
     if not token or ends is None:
-        raise Unusable("a session has no token or no end")
+        raise Unusable("a session has no token or no expiry")
     if ends <= now or fields.get("impersonatedBy"):
         return None
     begun = _date(fields, "createdAt") or now
@@ -213,7 +212,7 @@ def _text(fields: Fields, name: str) -> str:
     if not isinstance(value, str):
         raise Unusable(f"`{name}` is not text")
     if len(value) > _MAX_TEXT or "\0" in value or not _is_unicode(value):
-        raise Unusable(f"`{name}` is too long, or no proper text")
+        raise Unusable(f"`{name}` is too long, or not valid text")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Moving in: users of another installation, with the passwords and sessions that they have there."""
+"""Imports users from another installation, with their passwords and sessions."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -11,30 +11,30 @@ from freehold.dates import utc_now
 
 
 class UserSource(Protocol):
-    """Users elsewhere. It is only read."""
+    """Users in another system, which is only read."""
 
     async def count(self) -> int | None:
-        """How many there are, if that can be told without reading them all. Raises as `batches`."""
+        """The number of users, or None if it would take reading them all. Raises as `batches` does."""
         ...
 
     def batches(self, size: int) -> AsyncGenerator[Sequence[Record], None]:
-        """All of them, page by page.
+        """All users, `size` at a time.
 
         Raises:
-            UnusableSource: it holds no users as they are known here.
+            UnusableSource: it does not hold users in a known form.
             SourceUnavailable: it does not answer.
         """
         ...
 
 
 class UserImportStore(Protocol):
-    """The central database, where they go."""
+    """The central database that receives the users."""
 
     async def add(self, users_to_import: Sequence[Newcomer], now: datetime, *, dry_run: bool) -> Sequence[Outcome]:
-        """Write those who are not here, with tenants, in one transaction; nobody who is here is changed.
+        """Add the users who do not exist here, with tenants, in one transaction; existing users are not changed.
 
         Raises:
-            CentralUnavailable: nothing of it was written.
+            CentralUnavailable: nothing was written.
         """
         ...
 
@@ -44,19 +44,19 @@ _A_TRANSACTION = 500
 
 @dataclass(frozen=True, slots=True)
 class UserImport:
-    """Safe to stop and to repeat: a batch is a transaction, and who is here already is left as they are."""
+    """Imports users. Safe to stop and to repeat: each batch is a transaction, and existing users are left alone."""
 
     store: UserImportStore
     clock: Callable[[], datetime] = utc_now
 
     async def run(self, source: UserSource, *, dry_run: bool = False) -> AsyncIterator[Sequence[Outcome]]:
-        """Bring in everyone; returns what became of them, batch by batch, each once it is committed.
+        """Import all users; yields the outcomes of each batch once it is committed.
 
-        With `dry_run` nothing is kept, and who would stand in another newcomer's way is not seen.
+        With `dry_run` nothing is kept, so that conflicts between users of different batches are not detected.
 
         Raises:
-            UnusableSource, SourceUnavailable: of the source.
-            CentralUnavailable: the batches before are here to stay; repeat it.
+            UnusableSource, SourceUnavailable: from the source.
+            CentralUnavailable: earlier batches are committed; run it again.
         """
         now = self.clock()
         async with aclosing(source.batches(_A_TRANSACTION)) as batches:

@@ -1,10 +1,10 @@
-"""Passwords that many people have: guessed first, so nobody may choose one.
+"""Common passwords, which are guessed first and therefore not allowed.
 
 `common_passwords.txt.xz` holds some 45,000 of six characters and more, in lower case; those of fewer than eight are
-what longer ones are made of. It is put together from the lists of zxcvbn and zxcvbn-ts (MIT licence, Dan Wheeler,
-Dropbox, Daniel Wolf, the zxcvbn-ts authors) and of Django (BSD licence, Django Software Foundation), which count how
-often passwords occur in published breaches. Dates, rows of keys and repetitions are not in it, but found by rule.
-With these it has each of the 10,000 most common passwords that are long enough.
+bases of longer ones. It was made from the lists of zxcvbn and zxcvbn-ts (MIT licence, Dan Wheeler, Dropbox, Daniel
+Wolf, the zxcvbn-ts authors) and of Django (BSD licence, Django Software Foundation), which count how often passwords
+occur in published breaches. Dates, rows of keys and repetitions are not listed but found by rules. Together they cover
+each of the 10,000 most common passwords that are long enough.
 """
 
 import asyncio
@@ -35,19 +35,19 @@ _SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"^[\W_]+"), re.compile(r"[\W_]+$")
 _SEPARATORS = re.compile(r"[\W_]+")
 _BETWEEN_WORDS = re.compile(r"[\s._-]")
 _NO_LETTERS = re.compile(r"[\W\d_]+")
-_SHORTEST = 6  # word that may have something around it
-_LONGEST = 160  # of what is looked at: some characters are many when they are spelt out
+_SHORTEST = 6  # of a word that may have digits and signs around it
+_LONGEST = 160  # of a password that is checked: some characters become many when folded
 _LONGEST_REPETITION = 16
 _SHORTEST_PIECE = 3  # of a row of keys
-_A_FEW = 4  # digits that make no other word, and signs
+_A_FEW = 4  # digits or signs that do not make a common password another one
 _DATES = ("%d%m%Y", "%m%d%Y", "%Y%m%d")
 
 
 async def is_common(password: str) -> bool:
-    """Whether it is one, in whatever spelling (see `spellings`), backwards, several times, with separators in it, or
-    with a few digits and signs around it or between.
+    """Whether it is a common password, or a simple variation of one.
 
-    The list is read when it is first needed, in a thread.
+    Variations are other spellings (see `spellings`), reversal, repetition, separators, and a few digits and signs
+    around or inside. The list is read on first use, in a thread.
     """
     plain = folded(password)
     if len(plain) > _LONGEST:
@@ -63,8 +63,8 @@ async def is_common(password: str) -> bool:
 
 
 def _cores(plain: str, common: frozenset[str]) -> Iterator[str]:
-    """The text, and without digits and signs at its ends that make no other password of it."""
-    # Digits around digits make another number.
+    """The text, with and without the digits and signs at its ends that are too weak to matter."""
+    # Digits around digits make a different number.
     at_start, at_end = (_SIGNS_BEFORE, _SIGNS_AFTER) if _BEFORE.fullmatch(plain) else (_BEFORE, _AFTER)
     before = len(plain) - len(at_start.sub("", plain))
     after = len(plain) - len(at_end.sub("", plain))
@@ -88,7 +88,7 @@ def _is_weak(around: str, common: frozenset[str]) -> bool:
 
 
 def _words(core: str, *, is_whole: bool) -> Iterator[str]:
-    """What may be meant by it, without separators; and without a few digits between.
+    """The words that the text may stand for, without separators; and without a few digits in between.
 
     Two words and a number, as in `new-password-22`, are more than a common password.
     """
@@ -103,13 +103,13 @@ def _words(core: str, *, is_whole: bool) -> Iterator[str]:
 
 
 def _joined(text: str) -> str:
-    """Without the separators between its letters and digits; empty if there are some at its ends."""
+    """The text without separators between its letters and digits; empty if it begins or ends with one."""
     has_ends = text[:1].isalnum() and text[-1:].isalnum()
     return _SEPARATORS.sub("", text) if has_ends else ""
 
 
 def _is_plain(text: str, common: frozenset[str]) -> bool:
-    """Whether it needs no reading."""
+    """Whether it is common as it is, without other readings."""
     is_repetition = len(text) <= _LONGEST_REPETITION and _REPETITION.fullmatch(text) is not None
     is_row = len(text) >= _SHORTEST and (text in _SIGNS or text[::-1] in _SIGNS)
     return text in common or is_repetition or is_row or _is_known(_joined(text), common)
@@ -129,7 +129,7 @@ def _is_known(word: str, common: frozenset[str]) -> bool:
 
 
 def _is_of_rows(word: str) -> bool:
-    """Whether it falls into pieces of rows of keys: `asdfqwer`, `1234qwer`."""
+    """Whether it consists of pieces of keyboard rows: `asdfqwer`, `1234qwer`."""
     reached = {0}
     for start in range(len(word)):
         if start in reached:
@@ -148,7 +148,7 @@ def _is_date(text: str) -> bool:
 
 def _is_year(text: str, form: str) -> bool:
     try:
-        return 1900 <= datetime.strptime(text, form).year < 2100  # noqa: DTZ007 - a day, and no moment
+        return 1900 <= datetime.strptime(text, form).year < 2100  # noqa: DTZ007 - a date, not a point in time
     except ValueError:
         return False
 

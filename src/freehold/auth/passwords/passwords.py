@@ -1,7 +1,7 @@
-"""Passwords: the rules for new ones, and better-auth's hash format.
+"""The length of passwords, and better-auth's hash format.
 
-`HEX_SALT:HEX_KEY`: scrypt with N=16384, r=16, p=1 and a key of 64 bytes over the NFKC form of the password.
-The hex *text* is the salt, not the bytes it stands for.
+`HEX_SALT:HEX_KEY`: scrypt with N=16384, r=16, p=1 and a key of 64 bytes over the NFKC form of the password. The salt is
+the hex *text*, not the bytes it stands for.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ MIN_LENGTH, MAX_LENGTH = 8, 128
 
 _N, _R, _P, _KEY_BYTES = 16384, 16, 1, 64
 _MAX_MEMORY_BYTES = 128 * _N * _R * 2
-# Verified when there is no user, so that both answers take as long. No password has this key.
+# Verified when there is no user, so that both cases take the same time. No password has this key.
 _NOBODYS_HASH = f"{'0' * 32}:{'0' * 2 * _KEY_BYTES}"
 _WAITING_PER_THREAD = 32
 _TOO_MANY = "too many people are signing in right now; try again in a moment"
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def check_new_password(password: str) -> None:
-    """Refuse what is too short or too long.
+    """Check the length of a new password.
 
     Raises:
         PasswordTooShort: fewer than 8 characters.
@@ -50,24 +50,24 @@ def check_new_password(password: str) -> None:
 
 
 def check_length(password: str) -> None:
-    """Refuse what cannot be anyone's password, before it costs anything. Raises `PasswordTooLong`."""
+    """Reject texts that are too long for a password before they are hashed. Raises `PasswordTooLong`."""
     if length_of(password) > MAX_LENGTH:
         raise PasswordTooLong(f"a password has at most {MAX_LENGTH} characters")
 
 
 def length_of(text: str) -> int:
-    """In UTF-16 units, as browsers count."""
+    """The length in UTF-16 units, as browsers count."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def hash_password(password: str, salt: str | None = None) -> str:
-    """The stored form. Takes some 60 ms and 32 MB: call it through a `PasswordHasher`."""
+    """The hash to store. Takes some 60 ms and 32 MB: call it through a `PasswordHasher`."""
     salt = salt or secrets.token_hex(16)
     return f"{salt}:{_derive(password, salt).hex()}"
 
 
 def verify_password(password: str, password_hash: str) -> bool:
-    """Whether it is this password's hash. A hash of another form matches nothing, in the same time."""
+    """Whether it is this password's hash. A malformed hash matches nothing, but takes the same time."""
     salt, _, key = password_hash.partition(":")
     return hmac.compare_digest(_derive(password, salt).hex().encode(), key.encode())
 
@@ -85,10 +85,10 @@ def _derive(password: str, salt: str) -> bytes:
 
 
 class ScryptHasher:
-    """Hashes in threads of its own, one for each core: scrypt releases the GIL, and more only thrash.
+    """Hashes in its own threads, one per core: scrypt releases the GIL, and more threads would only compete.
 
-    A limited number may wait; whoever has had the fewest turns of late goes first, see `FairLine`. Implements
-    `PasswordHasher`; one event loop uses it.
+    The queue is limited and fair: those who have had the fewest turns recently go first, see `FairLine`. Implements
+    `PasswordHasher`; use it from one event loop.
     """
 
     def __init__(self, threads: int | None = None, waiting_per_thread: int = _WAITING_PER_THREAD) -> None:
@@ -105,7 +105,7 @@ class ScryptHasher:
         return matches and password_hash is not None
 
     def close(self) -> None:
-        """Start no more; what runs now ends by itself."""
+        """Start no more hashes; running ones finish."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, work: Callable[..., T], *arguments: str) -> T:
@@ -117,11 +117,11 @@ class ScryptHasher:
 
 
 def _keep_freed_memory() -> None:
-    """Let a hash reuse the 32 MB of the one before it, instead of asking the system for empty pages each time.
+    """Let a hash reuse the 32 MB of the previous one instead of asking the system for empty pages each time.
 
-    A sixth of a hash's time. glibc takes more than 32 MB straight from the system and gives it back at once, unless
-    told otherwise; for all that is smaller these are the values that it comes to by itself. Other libraries of C
-    have no such function. Source: mallopt(3).
+    This saves a sixth of a hash's time. By default, glibc takes more than 32 MB directly from the system and returns it
+    at once; for smaller sizes, these are the values that it would choose by itself. Other C libraries have no such
+    function. Source: mallopt(3).
     """
     if sys.platform != "linux":
         return
@@ -132,14 +132,14 @@ def _keep_freed_memory() -> None:
 
 
 def _give_way_to_others() -> None:
-    """A thread that hashes is never in a hurry: who only asks for a session should not wait for it."""
-    if sys.platform == "linux":  # where a thread has a priority of its own
+    """Lower the thread's priority, so that hashing does not delay other requests."""
+    if sys.platform == "linux":  # where priorities are per thread
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def cores() -> int:
-    """How many of them this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,6 +1,6 @@
-"""What a new password may not be: common, known from a breach, or a word that anyone would try here.
+"""Rejects new passwords that are common, known from a breach, or made of words that are easy to guess here.
 
-Passwords that are in use already go on working; nobody is refused at sign-in for what they chose once.
+Existing passwords are not checked: nobody is refused at sign-in because of a password chosen earlier.
 """
 
 import re
@@ -19,37 +19,37 @@ _SHORTEST_WORD = 4
 _WORD = re.compile(r"[^\W_]+")
 _ENDS = re.compile(r"^[\W_]+|[\W_]+$")
 _SEPARATOR, _NO_LETTER = re.compile(r"[\W_]"), re.compile(r"[\W\d_]")
-_STRETCHED = 3  # times its length a word may take with what stands between its letters
-_READ = 256  # characters of a password, some of which are many when they are spelt out
-_LOOKED_AT = 200  # characters of a name: it may be as long as a request
+_STRETCHED = 3  # the span of a word with separators between its letters, relative to its length
+_READ = 256  # characters of a folded password that are checked; folding may make some characters many
+_LOOKED_AT = 200  # characters of a name that are read: it may be as long as a request
 
 
 class BreachedPasswords(Protocol):
-    """A collection of passwords from breaches, elsewhere."""
+    """An external collection of passwords from breaches."""
 
     async def knows(self, password: str) -> bool:
-        """Whether the password is in it. Never raises, and takes a few seconds at most; False without an answer."""
+        """Whether the password is in it; False without an answer. Never raises, and takes a few seconds at most."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordRules:
-    """`words` are those of the service and its operator, as `words_of` gives them."""
+    """`words` are those of the service and its operator, as `words_of` returns them."""
 
     words: frozenset[str] = field(default=frozenset({_APP}))
     breached: BreachedPasswords | None = None
 
     async def check(self, password: str, *about: str) -> None:
-        """Refuse a new password. `about` is what people know of its user: name and address.
+        """Check a new password. `about` is what others know about the user: name and address.
 
         Raises:
             PasswordTooShort, PasswordTooLong: see `check_new_password`.
-            PasswordTooPredictable: it is made of words that anyone would try here, or of the user's own.
+            PasswordTooPredictable: it consists of words of the service or of the user.
             PasswordCompromised: it is common, or known from a breach.
         """
         check_new_password(password)
         if length_of(visible(password)) < MIN_LENGTH:
-            raise PasswordTooShort(f"a password has at least {MIN_LENGTH} characters that can be seen")
+            raise PasswordTooShort(f"a password has at least {MIN_LENGTH} visible characters")
         for rest in self._without_words(password, about):
             if length_of(rest) < MIN_LENGTH or await is_common(rest):
                 raise PasswordTooPredictable
@@ -59,7 +59,7 @@ class PasswordRules:
             raise PasswordCompromised("this password is known from a breach; choose another")
 
     def _without_words(self, password: str, about: Iterable[str]) -> set[str]:
-        """What may be left of it; nothing if it holds no such word, in whatever spelling, and backwards."""
+        """What remains without these words, in any spelling and reversed; empty if the password contains none."""
         words = self.words | words_of(*about)
         both_ways = sorted(words | {word[::-1] for word in words}, key=len, reverse=True)
         left = set()
@@ -74,7 +74,7 @@ class PasswordRules:
 
 
 def _without(text: str, word: str, separators: re.Pattern[str]) -> str:
-    """Without a word, wherever it is, also where some separators stand between its letters."""
+    """The text without a word, wherever it occurs, also with separators between its letters."""
     places = [n for n, letter in enumerate(text) if not separators.fullmatch(letter)]
     letters = "".join(text[n] for n in places)
     found = letters.rfind(word)
@@ -87,7 +87,7 @@ def _without(text: str, word: str, separators: re.Pattern[str]) -> str:
 
 
 def words_of(*texts: str) -> frozenset[str]:
-    """The words in names, addresses and hosts, if long enough to matter: each alone, and all of a text together."""
+    """The words in names, addresses and hosts, if long enough to matter: each alone, and all of a text joined."""
     found: set[str] = set()
     for text in texts:
         plain = folded(text[-_LOOKED_AT:])
@@ -102,7 +102,7 @@ def words_of(*texts: str) -> frozenset[str]:
 
 
 def words_of_service(url: str, *names: str) -> frozenset[str]:
-    """The words of a service at this URL that has these names; of an IP address, its parts that follow each other."""
+    """The words of a service with this URL and these names; for an IP address, its runs of consecutive parts."""
     host = urlsplit(url).hostname or ""
     if ":" in host or host.rpartition(".")[2].isdecimal():
         parts = _WORD.findall(host)

@@ -1,6 +1,6 @@
-"""Spellings of the same word: what a reader, or a program that guesses, takes for one and the same.
+"""Spellings that a reader, or a program that guesses, treats as the same word.
 
-Only for comparing what people choose with words that they should not choose; nothing here is stored or hashed.
+Used only to compare passwords with words that they must not contain; nothing here is stored or hashed.
 """
 
 import re
@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-# Unicode's Default_Ignorable_Code_Point, control characters, and the blank of Braille.
+# Unicode's Default_Ignorable_Code_Point, control characters, and the Braille blank.
 _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
@@ -22,7 +22,7 @@ _LATIN = re.compile(
     r" ([A-Z]{1,2})(?: WITH .*)?"
 )
 _LOOK_ALIKES = (
-    # Greek and Cyrillic in both cases, for a letter may look like different ones in each; Armenian, Cherokee.
+    # Greek and Cyrillic in both cases, because a letter may look different in each; Armenian, Cherokee.
     ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹϳαβγεηικνορςτυχωϲϱ", "abezhikmnoptyxcjabyenikvopctuxwcp"),
     ("АВЕЗКМНОРСТУХЅІЈҮԌԚԜӀҺԀабвгезикмнопрстухѕіјүԍԛԝӏһԁьҽѡ", "abe3kmhopctyxsijygqwlhdabbre3ukmhonpctyxsijygqwlhdbew"),
     ("ԱՍՏՕՑազհոսցքօյՅ", "usuogaqhnugpojj"),
@@ -36,23 +36,23 @@ _LEET = tuple(str.maketrans(f"{_SIGNS}1!|¡", _MEANT + stroke * 4) for stroke in
 
 
 def folded(text: str) -> str:
-    """Without what tells spellings apart: case, accents, invisible characters, letters that look like Latin ones.
+    """The text without case, accents and invisible characters, and with Latin letters for those that look like them.
 
-    Spaces and signs stay, and so do letters that look like no Latin ones, without their marks.
+    Spaces and signs stay; other letters stay too, without their marks.
     """
     plain = _without_marks(unicodedata.normalize("NFKC", visible(text)))
-    # Once more afterwards, for lower case brings marks of its own (`İ`).
+    # Again, because lower-casing adds marks of its own (`İ`).
     lower = _without_marks("".join(map(_plain_letter, plain)).casefold())
     return unicodedata.normalize("NFC", lower)
 
 
 def visible(text: str) -> str:
-    """Without the characters that are drawn as nothing at all."""
+    """The text without characters that are not drawn."""
     return _INVISIBLE.sub("", text)
 
 
 def readings(plain: str) -> Iterator[str]:
-    """A folded text as it stands, and with letters for the digits and signs that stand for them, of equal length."""
+    """A folded text, and its readings with letters for the digits and signs that resemble them; all of equal length."""
     yield plain
     for table in _LEET:
         if (read := plain.translate(table)) != plain:

@@ -1,9 +1,9 @@
-"""Copies of sessions that are kept elsewhere: in a cookie beside the session's own, and in a shared cache.
+"""Copies of sessions outside the database: in a second cookie, and in a shared cache.
 
-The cookie cache is as better-auth makes it. Others who know the secret, such as a front end's own server, read it
-without asking us; for five minutes, and that is their risk. We ourselves take it for a copy like any other: it spares
-a read of the database where the session is not in memory. Copies are not believed once the session or its user has
-changed; when that is, `freehold.auth.sessions.sessions` knows.
+The cookie cache has better-auth's format. Others who know the secret, such as a front end's server, read it without
+asking this service, and accept that it may be five minutes old. Here it is treated like any other copy: it saves a read
+of the database if the session is not in memory. A copy is not accepted once its session or user has changed, see
+`freehold.auth.sessions.sessions`.
 """
 
 import base64
@@ -26,12 +26,12 @@ Strategy = Literal["compact", "jwt"]
 MAX_AGE_S = 300
 _UNREMEMBERED_AGE_S = 60
 _VERSION = "1"
-# One cookie holds no more; better-auth would split it. Such a session is read from the database.
+# The most that one cookie holds; better-auth would split it. Larger sessions are read from the database.
 _MAX_LENGTH = 4050
 
 
 class _Payload(msgspec.Struct, frozen=True, rename="camel"):
-    """`seen` is ours: how far the change feed was. What better-auth itself has written has none."""
+    """`seen` is the position of the change feed; cookies that better-auth wrote lack it."""
 
     session: Session
     user: User
@@ -51,7 +51,7 @@ _decode_payload = msgspec.json.Decoder(_Payload).decode
 
 
 class SessionData:
-    """Writes and reads the cookie."""
+    """Writes and reads the cookie cache."""
 
     def __init__(self, secret: str, cookies: SessionCookies, strategy: Strategy) -> None:
         self._secret = secret
@@ -60,7 +60,7 @@ class SessionData:
         self._strategy = strategy
 
     def setting(self, found: SignedIn, now: datetime, *, is_remembered: bool = True) -> tuple[str, ...]:
-        """`Set-Cookie` values; none for what does not fit into a cookie."""
+        """`Set-Cookie` values; none if the copy does not fit into a cookie."""
         age_s = MAX_AGE_S if is_remembered else _UNREMEMBERED_AGE_S
         now_ms = int(now.timestamp() * 1000)
         payload = _Payload(found.session, found.user, now_ms, _VERSION, found.seen)
@@ -70,7 +70,7 @@ class SessionData:
         return (self._cookies.data_setting(value, MAX_AGE_S if is_remembered else None),)
 
     def read(self, value: str, token: str, now: datetime) -> SignedIn | None:
-        """The copy in the cookie; None if it is not ours, has expired, or is of another session."""
+        """The copy in the cookie; None if it is not signed by us, has expired, or is of another session."""
         now_ms = int(now.timestamp() * 1000)
         text = self._from_compact(value, now_ms) if self._strategy == "compact" else self._from_jwt(value, now_ms)
         if text is None:
@@ -102,7 +102,7 @@ class SessionData:
         return text if is_ours and compact.expires_at > now_ms else None
 
     def _signature(self, text: bytes, expires_at: int) -> str:
-        """Over the payload's own members and the end, in one object, byte for byte as they are sent."""
+        """Over the payload's members and the expiry in one object, byte for byte as they are sent."""
         signed = b'%b,"expiresAt":%d}' % (text[:-1], expires_at)
         return base64.urlsafe_b64encode(hmac.digest(self._key, signed, "sha256")).decode().rstrip("=")
 
@@ -113,7 +113,7 @@ class SessionData:
 
     def _from_jwt(self, value: str, now_ms: int) -> bytes | None:
         try:
-            # Its end is checked below, by our clock.
+            # The expiry is checked below, by our clock.
             options: Any = {"verify_exp": False, "verify_iat": False, "require": ["exp"]}
             claims = jwt.decode(value, self._secret, algorithms=["HS256"], options=options)
         except (jwt.PyJWTError, ValueError):
@@ -133,10 +133,10 @@ _MAC = b',"mac":"'
 
 
 class CachedSessionCodec:
-    """The text of a copy in a shared cache: better-auth's `{"session", "user"}`, and what makes it ours.
+    """Encodes copies for a shared cache: better-auth's `{"session", "user"}`, the feed position and a MAC.
 
-    It carries a code that only who knows our secret can make: who can write to the cache, or shares it with another
-    installation, still cannot make sessions.
+    The MAC needs our secret, so that someone who can write to the cache, or another installation that shares it, cannot
+    forge sessions.
     """
 
     def __init__(self, secret: str) -> None:
@@ -150,13 +150,13 @@ class CachedSessionCodec:
         return text + _MAC + self._code(text) + b'"}'
 
     def decode(self, text: bytes, token: str) -> SignedIn | None:
-        """The copy of the session with this token; None if it is not ours."""
+        """The copy of the session with this token; None if its MAC is not ours."""
         body, found, rest = text.rpartition(_MAC)
         if not found or not hmac.compare_digest(rest, self._code(body) + b'"}'):
             return None
         try:
             stored = _decode_stored(body + b"}")
-        except msgspec.MsgspecError:  # of another release
+        except msgspec.MsgspecError:  # from another release
             return None
         return _copy_of(stored.session, stored.user, stored.seen, token)
 
@@ -165,7 +165,7 @@ class CachedSessionCodec:
 
 
 def _copy_of(session: Session, user: User, seen: int, token: str) -> SignedIn | None:
-    """A copy, if it is what it should be a copy of."""
+    """The copy, or None if it is not of this token or is inconsistent."""
     if not hmac.compare_digest(session.token.encode(), token.encode()) or session.user_id != user.user_id:
         return None
     try:

@@ -1,7 +1,7 @@
-"""How a session's token travels: in a signed cookie, or as a bearer token with or without its signature.
+"""Session tokens in requests: in a signed cookie, or as a bearer token with or without its signature.
 
-Signed is `TOKEN.SIGNATURE`, the signature being the padded base64 of HMAC-SHA256 over the token, with the secret
-as key; in a cookie all of it is percent-encoded.
+The signed form is `TOKEN.SIGNATURE`; the signature is the padded base64 of HMAC-SHA256 over the token, with the secret
+as key. In a cookie all of it is percent-encoded.
 """
 
 import base64
@@ -17,11 +17,11 @@ _FORM_NAME = "session_id"
 _MAX_AGE_S = 7 * 24 * 3600
 _STATE_MAX_AGE_S = 300
 _REMEMBER_NOT = "true"
-_KNOWN_VALUES, _KNOWN_LENGTH = 20_000, 200  # what is remembered of verified cookies, at most
+_KNOWN_VALUES, _KNOWN_LENGTH = 20_000, 200  # limits on the memory of verified cookies
 
 
 class Presented(msgspec.Struct, frozen=True, kw_only=True):
-    """A session token that a request carries. `is_remembered`: the sign-in asked for a lasting session."""
+    """A session token from a request. `is_remembered`: the sign-in asked for a lasting session."""
 
     token: str
     via: Literal["cookie", "bearer"]
@@ -29,9 +29,9 @@ class Presented(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionCookies:
-    """Signs, reads and clears the cookies of one server.
+    """Signs, reads and clears one server's cookies.
 
-    On an `https` address their names begin with `__Secure-`, which keeps plain `http` pages from setting them.
+    If its URL is `https`, their names begin with `__Secure-`, so that plain `http` pages cannot set them.
     """
 
     def __init__(self, secret: str, public_url: str) -> None:
@@ -48,12 +48,12 @@ class SessionCookies:
         self.clearing = tuple(f"{name}=; Max-Age=0{self._attributes}" for name in names)
         """`Set-Cookie` values that end a session in the browser."""
         self.form_clearing = f"{_FORM_NAME}=; Max-Age=0{self._attributes}"
-        """The same for the cookie of `form_setting`."""
+        """The `Set-Cookie` value that clears the cookie of `form_setting`."""
         self._known: dict[str, str] = {}
 
     @property
     def names(self) -> tuple[str, str]:
-        """Of the session's cookie, and of the form's."""
+        """The names of the session cookie and of the form cookie."""
         return self._session_name, _FORM_NAME
 
     def sign(self, token: str) -> str:
@@ -61,7 +61,7 @@ class SessionCookies:
         return f"{token}.{self._signature(token)}"
 
     def setting(self, token: str, *, is_remembered: bool = True) -> tuple[str, ...]:
-        """`Set-Cookie` values for a session: for a week, or for as long as the browser is open."""
+        """`Set-Cookie` values for a session: for a week, or until the browser is closed."""
         if is_remembered:
             return (f"{self._session_name}={self._value(token)}; Max-Age={_MAX_AGE_S}{self._attributes}",)
         return (
@@ -70,18 +70,18 @@ class SessionCookies:
         )
 
     def data_setting(self, value: str, max_age_s: int | None) -> str:
-        """`Set-Cookie` value for the session's copy, whose own signature is in it."""
+        """The `Set-Cookie` value for the session's copy, which contains its own signature."""
         age = "" if max_age_s is None else f"; Max-Age={max_age_s}"
         return f"{self._data_name}={value}{age}{self._attributes}"
 
     def data_in(self, cookies: str) -> str | None:
-        """The session's copy, as it was sent."""
+        """The session's copy as it was sent."""
         if self._data_name not in cookies:
             return None
         return next(_cookies_named(self._data_name, cookies), None)
 
     def setting_state(self, state: str) -> str:
-        """`Set-Cookie` value that binds a browser to a sign-in which it has begun elsewhere."""
+        """The `Set-Cookie` value that binds a browser to a sign-in with a provider."""
         return f"{self._state_name}={self._value(state)}; Max-Age={_STATE_MAX_AGE_S}{self._attributes}"
 
     @property
@@ -93,11 +93,11 @@ class SessionCookies:
         return self._signed_cookie(cookies, self._state_name)
 
     def form_setting(self, token: str) -> str:
-        """`Set-Cookie` value for clients that know the session's cookie as `session_id`."""
+        """The `Set-Cookie` value for clients that expect the session cookie to be called `session_id`."""
         return f"{_FORM_NAME}={self._value(token)}; Max-Age={_MAX_AGE_S}{self._attributes}"
 
     def setting_admin(self, token: str, *, is_remembered: bool) -> str:
-        """`Set-Cookie` value that keeps an administrator's own session while they act as someone else."""
+        """The `Set-Cookie` value that keeps an administrator's own session while they impersonate a user."""
         value = self._value(f"{token}:{'' if is_remembered else _REMEMBER_NOT}")
         return f"{self._admin_name}={value}; Max-Age={_MAX_AGE_S}{self._attributes}"
 
@@ -115,10 +115,10 @@ class SessionCookies:
     def presented(
         self, authorization: str | None, cookies: str | None, *, takes_form_cookie: bool = False
     ) -> Presented | None:
-        """The token in these two headers: a bearer token goes before a cookie, a bad signature counts as none.
+        """The token in these two headers: a bearer token takes precedence, and badly signed tokens are ignored.
 
-        `session_id` counts only with `takes_form_cookie`, and after the other cookie: its name has no prefix
-        that would keep plain `http` pages from setting it.
+        `session_id` counts only with `takes_form_cookie`, and after the other cookie: its name lacks the prefix that
+        keeps plain `http` pages from setting it.
         """
         remembered = cookies is None or self._signed_cookie(cookies, self._remember_not_name) != _REMEMBER_NOT
         if authorization is not None and (token := self._bearer(authorization)):
@@ -130,7 +130,7 @@ class SessionCookies:
         return None
 
     def all_in(self, cookies: str) -> list[str]:
-        """All session tokens in this header, each once."""
+        """All session tokens in this header, without duplicates."""
         found = [self._signed_cookie(cookies, name) for name in (self._session_name, _FORM_NAME)]
         return list(dict.fromkeys(token for token in found if token))
 
@@ -150,7 +150,7 @@ class SessionCookies:
         return None
 
     def _token_in(self, value: str) -> str | None:
-        """Checked once for each cookie: that costs a fifth of a get-session that is answered from memory."""
+        """The verified token. Cached: verifying takes a fifth of a get-session that is answered from memory."""
         token = self._known.get(value)
         if token is None and (token := self._verified(unquote(value))) is not None:
             if len(self._known) >= _KNOWN_VALUES:

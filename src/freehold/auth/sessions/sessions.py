@@ -1,6 +1,6 @@
-"""Finds the user of a session token: in memory while nothing has changed, else in a copy elsewhere or the store.
+"""Finds the user of a session token: in memory while nothing has changed, else in a copy or the store.
 
-Why this is safe is in docs/decisions/0002-session-cache.md.
+docs/decisions/0002-session-cache.md explains why this is safe.
 """
 
 from collections import OrderedDict
@@ -22,55 +22,55 @@ from freehold.log import get_logger
 LIFETIME = timedelta(days=7)
 SHORT_LIFETIME = timedelta(days=1)  # "remember me" was off
 EXTEND_AFTER = timedelta(days=1)
-MAX_AGE = timedelta(days=365)  # however much it is used
+MAX_AGE = timedelta(days=365)  # even if it is used all the time
 
 _CAPACITY = 20_000
-_REMEMBERED = 20_000  # of what the change feed has told
+_REMEMBERED = 20_000  # changes from the feed
 _MAX_ENTRY_CHARACTERS = 2_000
 
 log = get_logger()
 
 
-# Copies of sessions that are kept elsewhere, in a shared cache or the client's cookie, and when to believe them.
+# Copies of sessions in a shared cache or the client's cookie, and when they are accepted.
 #
-# A copy says how far the change feed was when it was read. It is believed only if the feed has told nothing of its
-# session or its user since then; what was told is remembered here for so long, and copies that are older are not
-# believed. So a copy outlives no revocation, wherever it is kept and whether or not anyone deleted it there.
+# A copy contains the position of the change feed when it was read. It is accepted only if the feed has not reported a
+# change of its session or user since. Changes are remembered here up to a limit; copies from before them are rejected.
+# So a revoked session is never accepted from a copy, wherever it is and whether or not it was deleted.
 
 
 class SharedSessions(Protocol):
-    """Copies that all processes share. A help only: the central database is what counts. Nothing here raises."""
+    """Copies that all processes share. Best effort: the central database is authoritative. Nothing here raises."""
 
     async def get(self, token: str) -> SignedIn | None:
-        """The copy that one of our processes put there; None as well when there is no answer in time."""
+        """The copy that one of our processes stored; None also if there is no answer in time."""
         ...
 
     def put(self, copy: SignedIn) -> None:
-        """Keep a copy, in the background."""
+        """Store a copy, in the background."""
         ...
 
     def forget(self, token: str) -> None:
-        """Drop a session's copy, in the background."""
+        """Delete a session's copy, in the background."""
         ...
 
     def forget_user(self, user_id: str) -> None:
-        """Drop the copies of all of a user's sessions, in the background."""
+        """Delete the copies of all of a user's sessions, in the background."""
         ...
 
 
 class Invalidations:
-    """What the change feed has told of sessions and users, so far as it is remembered."""
+    """The most recent changes of sessions and users from the change feed."""
 
     def __init__(self, changes: Changes, remembered: int = _REMEMBERED) -> None:
         self._changes = changes
         self._remembered = remembered
         self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._since: int | None = None  # all that was told after this position is in there
+        self._since: int | None = None  # `_last` has all changes after this position
         changes.subscribe("session", self._listener("session"))
         changes.subscribe("user", self._listener("user"))
 
     def is_fresh(self, copy: SignedIn) -> bool:
-        """Whether nothing was told of the session or its user since the copy was read."""
+        """Whether the feed has reported no change of the session or its user since the copy was read."""
         if self._since is None:
             self._since = self._changes.position
         if not self._since <= copy.seen <= self._changes.position:
@@ -97,7 +97,7 @@ class Invalidations:
 
 
 class Sessions:
-    """Reads sessions and lets them live on while they are used. One for each process."""
+    """Reads sessions and extends those that are used. One per process."""
 
     def __init__(
         self,
@@ -123,19 +123,19 @@ class Sessions:
 
     @property
     def remembered(self) -> int:
-        """How many sessions are in memory."""
+        """The number of sessions in memory."""
         return len(self._cache)
 
     def first_end(self, now: datetime, *, remember: bool) -> datetime:
-        """The end of a session that begins now."""
+        """The expiry of a session that begins now."""
         return now + min(LIFETIME if remember else SHORT_LIFETIME, self._max_age)
 
     def is_over(self, session: Session, now: datetime) -> bool:
-        """Whether it has expired, or is too old however much it was used."""
+        """Whether it has expired, or has reached the maximum age."""
         return min(from_iso(session.expires_at), self._last_end(session)) <= now
 
     async def seen(self) -> int:
-        """How far the change feed is: what is read from now on is at least so new. -1 where nobody makes copies.
+        """The position of the change feed; later reads are at least this new. -1 if there are no copies.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -149,13 +149,13 @@ class Sessions:
     async def current(
         self, token: str, *, extend: bool = True, copy: Callable[[], SignedIn | None] | None = None
     ) -> SignedIn | None:
-        """The holder of this token; None if it is unknown or expired.
+        """The session with this token and its user; None if it is unknown or expired.
 
-        `copy` gives the caller's own copy, if it has one; asked for where the session is not in memory, and believed
-        only if nothing has changed since.
+        `copy` returns the client's own copy, if any. It is called if the session is not in memory, and the copy is
+        accepted only if nothing has changed since.
 
-        A session that is used lives on: unless `extend` is off, a read on the second day or later sets its end
-        to a week from now, and says so in `is_extended`. It does not outlive `max_age`.
+        Unless `extend` is off, a read on the second day or later sets the session's expiry to a week from now, but not
+        past `max_age`, and sets `is_extended`.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -177,12 +177,12 @@ class Sessions:
         return found
 
     def keep(self, found: SignedIn) -> None:
-        """Let other processes know a session that was just made; `seen` must be set."""
+        """Share a session that was just created with other processes; `seen` must be set."""
         if self._shared is not None and found.seen >= 0:
             self._shared.put(found)
 
     def forget(self, token: str) -> None:
-        """The session was ended here: drop its copies now rather than when the feed tells."""
+        """Delete the copies of a session that has ended, without waiting for the feed."""
         self._forget_token(token)
 
     def _forget_token(self, token: str | None) -> None:
@@ -196,7 +196,7 @@ class Sessions:
             self._shared.forget_user(user_id)
 
     async def _find(self, token: str, copy: Callable[[], SignedIn | None] | None) -> SignedIn | None:
-        """From a copy that may be believed, else from the store."""
+        """The session from an acceptable copy, else from the store."""
         found = copy() if copy is not None else None
         if found is None or not self._invalidations.is_fresh(found):
             found = await self._shared.get(token) if self._shared is not None else None
@@ -221,7 +221,7 @@ class Sessions:
         expires_at = min(now + LIFETIME, self._last_end(found.session))
         try:
             exists = await self._store.extend_session(found.session.token, to_iso(expires_at), to_iso(now))
-        except CentralUnavailable as error:  # it is still valid as it is; the next read tries again
+        except CentralUnavailable as error:  # still valid; the next read tries again
             log.warning("session.not_extended", reason=str(error))
             return found
         if not exists:
@@ -236,11 +236,11 @@ class Sessions:
         return self._ended_in_time(extended)
 
     def _last_end(self, session: Session) -> datetime:
-        """When it ends at the latest."""
+        """The latest possible end of the session."""
         return from_iso(session.created_at) + self._max_age
 
     def _ended_in_time(self, found: SignedIn) -> SignedIn:
-        """The same, ending when it must: what is read here is looked at by its `expires_at` alone."""
+        """The session with `expires_at` limited by `max_age`, so that readers only check `expires_at`."""
         last = self._last_end(found.session)
         if found.expires_at < last:
             return found
@@ -250,19 +250,19 @@ class Sessions:
     async def _remove(self, token: str) -> None:
         try:
             await self._store.delete_session(token)
-        except CentralUnavailable as error:  # it is of no use to anyone, only in the way
+        except CentralUnavailable as error:  # harmless: it has expired
             log.warning("session.not_removed", reason=str(error))
 
 
 def extend_from(expires_at: datetime, updated_at: datetime) -> datetime | None:
-    """From when on a read extends the session: a day after its end was last set. A short one never is."""
+    """When a read may extend the session: a day after its expiry was last set. Short sessions are never extended."""
     if expires_at - updated_at <= SHORT_LIFETIME:
         return None
     return expires_at - LIFETIME + EXTEND_AFTER
 
 
 def signed_in_by(user: User, session: Session, seen: int = -1) -> SignedIn:
-    """What a session stands for that has been stored. Raises `ValueError`: its dates are none."""
+    """The signed-in user of a stored session. Raises `ValueError` if its dates are malformed."""
     expires_at = from_iso(session.expires_at)
     return SignedIn(
         user=user,
@@ -274,6 +274,6 @@ def signed_in_by(user: User, session: Session, seen: int = -1) -> SignedIn:
 
 
 def _is_worth_keeping(found: SignedIn) -> bool:
-    """Whether it takes no more memory than is meant for one."""
+    """Whether it is small enough for the memory cache."""
     texts = (found.user.name, found.user.image or "", found.user.ban_reason or "", found.session.user_agent)
     return sum(map(len, texts)) <= _MAX_ENTRY_CHARACTERS

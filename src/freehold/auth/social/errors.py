@@ -1,4 +1,4 @@
-"""What goes wrong between us, a browser and a provider."""
+"""Errors between this service, a browser and a provider."""
 
 from freehold.errors import BetterAuth, Forbidden, NotFound, Unavailable
 
@@ -19,7 +19,7 @@ class IdentityProviderUnavailable(Unavailable):
 
 
 class SocialRefusal(Forbidden):
-    """This sign-in ends here. `reason` is what the app is told in `?error=`, in better-auth's words."""
+    """This sign-in ends here. `reason` is better-auth's code, sent to the app in `?error=`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -22,18 +22,18 @@ from freehold.errors import NotFound
 from freehold.log import get_logger
 
 _LIFETIME = timedelta(minutes=10)
-_TRIES = 3  # of a race for the same address or identity; each loser finds the winner's row
+_TRIES = 3  # in a race for the same address or identity; each loser finds the winner's row
 _ERROR_CODE = re.compile(r"[a-z0-9_.-]{1,64}", re.IGNORECASE)
 
 log = get_logger()
 
 
 class IdentityProvider(Protocol):
-    """A place that knows who someone is. Every call is limited in time and size."""
+    """Identifies users. Every call is limited in time and size."""
 
     @property
     def provider_id(self) -> str:
-        """Its name in URLs and in accounts."""
+        """The provider's name in URLs and in accounts."""
         ...
 
     async def authorize_url(self, question: Question) -> str:
@@ -41,7 +41,7 @@ class IdentityProvider(Protocol):
         ...
 
     async def identify(self, code: str, issuer: str, question: Question) -> Identity:
-        """The user whom the code stands for; `issuer` is what the response names as its issuer (RFC 9207), or empty.
+        """The user that the code stands for. `issuer` is the issuer in the response (RFC 9207), or empty.
 
         Raises:
             SocialRefusal: `issuer_mismatch`, `issuer_missing`, `invalid_code`, `unable_to_get_user_info`,
@@ -52,21 +52,16 @@ class IdentityProvider(Protocol):
 
 
 class SocialStore(Protocol):
-    """Tries that wait for their browser to come back, and which identities belong to which users.
+    """Pending sign-ins, and the users that identities belong to. All methods raise `CentralUnavailable`."""
 
-    All methods raise `CentralUnavailable`.
-    """
-
-    async def save_attempt(self, key: str, attempt: Attempt, now: datetime, expires_at: datetime) -> None:
-        """Keep it until then."""
-        ...
+    async def save_attempt(self, key: str, attempt: Attempt, now: datetime, expires_at: datetime) -> None: ...
 
     async def find_attempt(self, key: str, now: datetime) -> Attempt | None:
-        """The attempt, if it has not expired or been taken."""
+        """The attempt, if it has not expired or been used up."""
         ...
 
     async def take_attempt(self, key: str, now: datetime) -> bool:
-        """Use it up. Of two callers only one gets True."""
+        """Use up the attempt. Only one of two callers gets True."""
         ...
 
     async def find_user(self, provider_id: str, subject: str) -> User | None:
@@ -74,28 +69,28 @@ class SocialStore(Protocol):
         ...
 
     async def link_vouched(self, identity: Identity, user_id: str, now: datetime) -> User | None:
-        """Add the identity to the user who has its address, for which its issuer vouches.
+        """Add the identity to the user with its address, which its issuer vouches for.
 
-        Returns the user as they are then; None if their address is another by now.
-        Where nobody had proved the address, its owner arrives by this: see `freehold.auth.proofs`.
+        Returns the user after that; None if their address has changed. If the address was not proved before, this is
+        its first proof, see `freehold.auth.proofs`.
 
         Raises:
-            IdentityTaken: someone has it by now.
+            IdentityTaken: another user has taken it.
         """
         ...
 
     async def link(self, identity: Identity, asking: SignedIn, now: datetime) -> None:
-        """Add the identity to the user who asked for it; nothing happens if they have it.
+        """Add the identity to the user who asked for it; does nothing if they already have it.
 
         Its issuer vouches for the user's address, so this proves it: see `freehold.auth.proofs`.
 
         Raises:
-            SocialRefusal: `account_already_linked_to_different_user`, or `state_mismatch` as the session has ended.
+            SocialRefusal: `account_already_linked_to_different_user`, or `state_mismatch` if the session has ended.
         """
         ...
 
     async def prove(self, identity: Identity, user: User, now: datetime) -> bool:
-        """The address is the user's: the issuer of their identity vouches for it. False if either is another's."""
+        """Mark the address as proved by the identity's issuer. False if the user no longer has one of the two."""
         ...
 
     async def owns(self, account_row_id: str, user_id: str) -> bool:
@@ -114,9 +109,9 @@ class SocialStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Derives what a try needs from its state, so that nothing secret is stored meanwhile.
+    """Derives an attempt's secrets from its state, so that none of them is stored.
 
-    Anyone who reads the central database learns a hash of the state; anyone who sees the state in a URL lacks the key.
+    The central database has only a hash of the state; and the state in a URL is useless without the key.
     """
 
     key: bytes
@@ -126,7 +121,7 @@ class Secrets:
         return secrets.token_urlsafe(24)
 
     def question(self, state: str, redirect_uri: str, login_hint: str = "") -> Question:
-        """What to ask the provider with; the same for the same state."""
+        """The question for the provider; the same for the same state."""
         return Question(
             state=state,
             nonce=self._derived("nonce", state)[:43],
@@ -136,18 +131,18 @@ class Secrets:
         )
 
     def row_key(self, state: str) -> str:
-        """Under which the try is kept."""
+        """The key that the attempt is stored under."""
         return hashlib.sha256(state.encode()).hexdigest()
 
     def _derived(self, purpose: str, state: str) -> str:
-        # 86 characters; RFC 7636 wants 43 to 128.
+        # 86 characters; RFC 7636 allows 43 to 128.
         digest = hmac.digest(self.key, f"social {purpose}\0{state}".encode(), "sha512")
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Social:
-    """Sends browsers to providers and receives them back. `base_url` is where `/api/auth` is, for the world."""
+    """Sends browsers to providers and handles their return. `base_url` is the public URL of `/api/auth`."""
 
     auth: Auth
     providers: Mapping[str, IdentityProvider]
@@ -164,10 +159,10 @@ class Social:
         guest_id: str = "",
         login_hint: str = "",
     ) -> Started:
-        """A new try; `redirects` have been found safe.
+        """Start an attempt; the caller has checked that `redirects` are safe.
 
         Raises:
-            UnknownProvider: it is not set up.
+            UnknownProvider: it is not configured.
             IdentityProviderUnavailable: it does not answer.
         """
         provider = self.providers.get(provider_id)
@@ -183,9 +178,9 @@ class Social:
     async def finish(
         self, provider_id: str, returned: Returned, cookie_state: str | None, client: Client, signed_in: SignedIn | None
     ) -> Arrival:
-        """Where to send a browser that comes back, and its new session if it gets one.
+        """The URL to redirect a returning browser to, and its new session if it gets one.
 
-        `cookie_state` is from the browser's signed cookie, `signed_in` who has a session in it.
+        `cookie_state` is from the browser's signed cookie, `signed_in` its session, if any.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -194,7 +189,7 @@ class Social:
             return Arrival(url=self._error_url("state_not_found"))
         key, now = self.secrets.row_key(returned.state), self.auth.clock()
         attempt = await self.store.find_attempt(key, now)
-        # Another browser than the one that started is told so, and does not use up the other's try.
+        # A browser other than the one that started gets an error and does not use up the attempt.
         is_bound = attempt is not None and cookie_state == returned.state
         if attempt is None or not is_bound or not await self.store.take_attempt(key, now):
             return Arrival(url=self._error_url("state_mismatch", attempt))
@@ -211,10 +206,10 @@ class Social:
         return Arrival(url=self._error_url(reason, attempt), is_over=True)
 
     async def unlink(self, asking: SignedIn, account_row_id: str) -> None:
-        """Remove one of the asking user's accounts.
+        """Remove one of the caller's accounts.
 
         Raises:
-            SessionNotFresh: they signed in more than a day ago.
+            SessionNotFresh: the sign-in is not recent.
             LastAccount, AccountNotFound: see `SocialStore.unlink`.
         """
         self.auth.require_fresh(asking)
@@ -226,12 +221,12 @@ class Social:
         if attempt.provider_id != provider_id:
             raise SocialRefusal("state_mismatch", "the browser came back from another provider")
         if attempt.link_user_id and (signed_in is None or signed_in.user_id != attempt.link_user_id):
-            raise SocialRefusal("state_mismatch", "the browser is not signed in as who wanted to link")
+            raise SocialRefusal("state_mismatch", "the browser is not signed in as the user who started the linking")
         if returned.error:
             code = returned.error if _ERROR_CODE.fullmatch(returned.error) else "invalid_callback_request"
             raise SocialRefusal(code, "the provider refused")
         if not returned.code:
-            raise SocialRefusal("no_code", "the provider gave no code")
+            raise SocialRefusal("no_code", "the provider returned no code")
         provider = self.providers.get(provider_id)
         if provider is None:
             raise SocialRefusal("oauth_provider_not_found", "the provider is no longer configured")
@@ -246,7 +241,7 @@ class Social:
         return Arrival(url=url, is_over=True, signed_in=found)
 
     async def _sign_in(self, identity: Identity, client: Client) -> tuple[SignedIn, bool]:
-        """A session for the identity's user, who is made if need be; and whether they were."""
+        """A session for the identity's user, and whether the user was just created."""
         for _ in range(_TRIES):
             try:
                 user = await self._user_of(identity)
@@ -257,13 +252,13 @@ class Social:
                 return await self.auth.start_user(self._new_user(identity), client, identity=identity), True
             except (EmailTaken, IdentityTaken, NotFound):
                 continue
-        raise SocialRefusal("temporarily_unavailable", "too many wanted the same at once")
+        raise SocialRefusal("temporarily_unavailable", "too many concurrent sign-ins with this address or identity")
 
     async def _user_of(self, identity: Identity) -> User | None:
-        """The user who has the identity, or may have it now; None if a new user is to be created.
+        """The user who has the identity, or has just been given it; None if a new user must be created.
 
         Raises:
-            SocialRefusal: `account_not_linked`, the address is a user's, and the provider does not vouch for it.
+            SocialRefusal: `account_not_linked`: a user has the address, and the provider does not vouch for it.
             NotFound: someone changed or took the address at the same time.
         """
         now = self.auth.clock()
@@ -285,7 +280,6 @@ class Social:
         return owner
 
     async def _link(self, identity: Identity, asking: SignedIn) -> None:
-        """Add the identity to the account of whoever asked for it."""
         if not identity.email_verified:
             raise SocialRefusal("unable_to_link_account", "the provider does not vouch for the address")
         if identity.email != asking.user.email:

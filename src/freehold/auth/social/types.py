@@ -1,4 +1,4 @@
-"""What social sign-in speaks of: who a provider says someone is, and one try to find that out."""
+"""Types of social sign-in."""
 
 import msgspec
 
@@ -6,9 +6,9 @@ from freehold.auth.types import SignedIn
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's identity at a provider. `subject` never changes there; everything else may.
+    """A person's identity at a provider. Only `subject` never changes there.
 
-    `email` is lower case. `email_verified` says that the provider vouches for it today, not that it once did.
+    `email` is lower case. `email_verified` means that the provider vouches for the address now, not that it once did.
     """
 
     provider_id: str
@@ -21,7 +21,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Redirects(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the browser goes in the end; all have been found safe. Empty: the usual place."""
+    """Where the browser goes in the end; already checked to be safe. If empty, a default is used."""
 
     callback_url: str = ""
     error_url: str = ""
@@ -29,9 +29,9 @@ class Redirects(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept while the browser is at the provider. Holds no secret: those are derived from the state.
+    """An attempt while the browser is at the provider. Contains no secret: those are derived from the state.
 
-    `link_user_id`: the user who adds the provider to their account. `guest_id`: the guest who signs in.
+    `link_user_id`: the user who is adding the provider to their account. `guest_id`: the guest who is signing in.
     """
 
     provider_id: str
@@ -41,7 +41,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider is asked with; the same secrets are needed to read its answer."""
+    """The parameters of an authorization request; its secrets are also needed to read the response."""
 
     state: str
     nonce: str
@@ -51,14 +51,14 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """Send the browser to `url`, and bind it to this try with `state` in a signed cookie."""
+    """Send the browser to `url`, and bind it to this attempt with `state` in a signed cookie."""
 
     url: str
     state: str
 
 
 class Returned(msgspec.Struct, frozen=True, kw_only=True):
-    """What the browser brings back from a provider; empty where it brings none."""
+    """What the browser brings back from a provider; empty if absent."""
 
     state: str = ""
     code: str = ""
@@ -67,7 +67,7 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a browser that came back goes. `is_over`: its try is used up, so its cookie may go."""
+    """Where a returning browser is redirected. `is_over`: the attempt is used up, so its cookie can be cleared."""
 
     url: str
     is_over: bool = False

@@ -1,7 +1,7 @@
-"""JWTs: the user as better-auth tells other services, and access tokens for this one.
+"""JWTs: those that describe the user to other services, as in better-auth, and access tokens for this one.
 
-Both are EdDSA and live 15 minutes. They cannot be mistaken for each other: an access token says `at+jwt` in its
-header (RFC 9068, section 2.1) and names its session, which must still be there whenever it is shown.
+Both use EdDSA and are valid for 15 minutes. They cannot be confused: an access token has `at+jwt` in its header (RFC
+9068, section 2.1) and names its session, which must still exist whenever it is used.
 """
 
 import uuid
@@ -22,13 +22,13 @@ LIFETIME = timedelta(minutes=15)
 _ACCESS_TYPE = "at+jwt"
 _MAX_LENGTH = 4096
 _REQUIRED = ["iss", "aud", "sub", "sid", "jti", "iat", "exp"]
-# How long `of_user` may give the same text again; the rest of its life is still what a client needs.
+# How long `of_user` may return the same text; the remaining validity is still long enough for clients.
 _REUSED_FOR = timedelta(seconds=60)
 _REMEMBERED = 5_000
 
 
 class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
-    """For this service, instead of a session's token."""
+    """A token that this service accepts instead of a session token."""
 
     text: str
     expires_at: datetime
@@ -38,7 +38,7 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a genuine access token says. Whether its session is still there it does not know."""
+    """The claims of a genuine access token. Its session may have ended."""
 
     user_id: str
     session_id: str
@@ -46,7 +46,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Jwts:
-    """Signs and checks. `issuer` is the public origin: who issues, and for whom."""
+    """Signs and verifies JWTs. `issuer` is the public origin, which is also the audience."""
 
     def __init__(self, keys: SigningKeys, issuer: str, clock: Callable[[], datetime] = utc_now) -> None:
         self._keys = keys
@@ -55,7 +55,7 @@ class Jwts:
         self._known: Lru[str, tuple[User, SigningKey, datetime, str]] = Lru(_REMEMBERED)
 
     async def of_user(self, user: User) -> str:
-        """A JWT that tells who the user is, made at most a minute ago.
+        """A JWT that describes the user, signed at most a minute ago.
 
         Raises:
             CentralUnavailable: there is no key in memory and the central database does not answer.
@@ -73,7 +73,7 @@ class Jwts:
         return text
 
     async def access_token(self, signed_in: SignedIn) -> AccessToken:
-        """A token for this session. Raises `CentralUnavailable` as `of_user`."""
+        """A token for this session. Raises `CentralUnavailable` as `of_user` does."""
         key = await self._keys.signer()
         now = self._clock()
         claims = {**self._standard(signed_in.user_id, now), "sid": signed_in.session_id, "jti": uuid.uuid4().hex}
@@ -81,10 +81,10 @@ class Jwts:
         return AccessToken(text=text, expires_at=datetime.fromtimestamp(claims["exp"], UTC))
 
     async def read_access_token(self, text: str) -> AccessClaims:
-        """What the token says, once its signature, kind, issuer, audience and time are right.
+        """The token's claims, after checking its signature, type, issuer, audience and expiry.
 
         Raises:
-            BadAccessToken: any of them is not; which is not told.
+            BadAccessToken: a check failed; the error does not say which.
             CentralUnavailable: the central database does not answer.
         """
         verifying = await self._keys.verifying()
@@ -92,7 +92,7 @@ class Jwts:
             if len(text) > _MAX_LENGTH:
                 raise jwt.InvalidTokenError
             header = jwt.get_unverified_header(text)
-            # The header chooses one of our keys by its exact id, and nothing else: no `alg`, `jwk`, `jku` or `x5u`.
+            # The header selects one of our keys by its exact id, and nothing else: no `alg`, `jwk`, `jku` or `x5u`.
             key = verifying.get(header.get("kid", ""))
             if key is None or header.get("typ") != _ACCESS_TYPE or "crit" in header:
                 raise jwt.InvalidTokenError

@@ -1,8 +1,8 @@
 """Access and refresh tokens of a session, for clients that keep tokens instead of cookies.
 
-A refresh token is used once and gives the next. All of one session are its family; when one is used again, someone
-else has it, and the session ends with all its tokens. Two requests at the same time are no theft: for a short
-while after its use a token gives the very same successor again, which is derived from it, since only hashes are kept.
+A refresh token is used once and replaced by the next. All tokens of a session form a family; if one is reused, it has
+leaked, and the session ends with all its tokens. Concurrent requests are not treated as theft: for a short time after
+its use, a token returns the same successor, which is derived from it because only hashes are stored.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ log = get_logger()
 
 
 class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client without cookies holds."""
+    """The tokens of a client without cookies."""
 
     signed_in: SignedIn
     access: AccessToken
@@ -42,7 +42,7 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefreshTokenStore(Protocol):
-    """Refresh tokens by their hashes. Every method raises `CentralUnavailable` when there is no answer."""
+    """Refresh tokens by hash. Every method raises `CentralUnavailable` when the database does not answer."""
 
     async def add_refresh_token(self, new: StoredRefreshToken, session_id: str) -> None:
         """Raises `NotFound` when the session is gone."""
@@ -51,14 +51,15 @@ class RefreshTokenStore(Protocol):
     async def use_refresh_token(
         self, token_hash: str, successor: StoredRefreshToken, *, repeatable_since: str, now: str
     ) -> UsedRefreshToken | None:
-        """Mark it used and add its successor; None if it is unknown or expired. All in one transaction.
+        """Mark the token as used and add its successor, in one transaction; None if it is unknown or expired.
 
-        One that was used already gives REPEATED if that was after `repeatable_since`; before, its session is deleted.
+        For one that was already used, the outcome is REPEATED if that was after `repeatable_since`; otherwise its
+        session is deleted.
         """
         ...
 
     async def session_token_of_refresh(self, token_hash: str) -> str | None:
-        """The token of the session that it belongs to."""
+        """The token of the session that the refresh token belongs to."""
         ...
 
     async def session_token_of_id(self, session_id: str) -> str | None:
@@ -66,7 +67,7 @@ class RefreshTokenStore(Protocol):
 
 
 class TokenPairs:
-    """Starts, refreshes and reads pairs. One for each process."""
+    """Starts, refreshes and reads token pairs. One per process."""
 
     def __init__(
         self,
@@ -84,14 +85,14 @@ class TokenPairs:
         self._key = hmac.digest(secret.encode(), _PURPOSE, "sha256")
         self._grace = grace
         self._clock = clock
-        # A session's id and token belong together for ever, so this is never wrong, only too long.
+        # A session's id and token never change, so an entry may be stale but is never wrong.
         self._token_of: Lru[str, str] = Lru(_KNOWN_SESSIONS)
 
     async def start(self, signed_in: SignedIn) -> TokenPair:
         """The first pair of a new session.
 
         Raises:
-            NotFound: the session has ended meanwhile.
+            NotFound: the session has ended.
         """
         refresh_token = _text(secrets.token_bytes(_TOKEN_BYTES))
         access = await self._jwts.access_token(signed_in)
@@ -99,10 +100,10 @@ class TokenPairs:
         return TokenPair(signed_in=signed_in, access=access, refresh_token=refresh_token)
 
     async def refresh(self, refresh_token: str) -> TokenPair:
-        """The next pair; the session lives on.
+        """The next pair; extends the session.
 
         Raises:
-            BadRefreshToken: unknown, expired, or used before; in the last case the session has ended by now.
+            BadRefreshToken: unknown, expired, or reused; if reused, the session has been ended.
             Banned: the user is banned.
         """
         successor = _text(hmac.digest(self._key, refresh_token.encode(errors="surrogatepass"), "sha256"))
@@ -124,15 +125,15 @@ class TokenPairs:
         return TokenPair(signed_in=signed_in, access=access, refresh_token=successor)
 
     async def read(self, access_token: str) -> SignedIn:
-        """The caller who sends this access token. Its session must still be there: it ends with it, at once.
+        """The session of this access token, which stops working as soon as the session ends.
 
         Raises:
-            BadAccessToken: forged, expired, of another kind, or its session has ended.
+            BadAccessToken: forged, expired, of another type, or its session has ended.
         """
         return (await self.read_with_expiry(access_token))[0]
 
     async def read_with_expiry(self, access_token: str) -> tuple[SignedIn, datetime]:
-        """As `read`, and until when the token is good."""
+        """As `read`, and the token's expiry."""
         claims = await self._jwts.read_access_token(access_token)
         token = await self._session_token(claims.session_id)
         found = await self._sessions.current(token) if token is not None else None
@@ -159,7 +160,7 @@ class TokenPairs:
 
 
 def _hash(refresh_token: str) -> str:
-    """256 random bits need no salt and no slow hash; looked up by it, no secret is compared byte by byte."""
+    """256 random bits need no salt and no slow hash. Looking up by hash compares no secret."""
     return hashlib.sha256(refresh_token.encode(errors="surrogatepass")).hexdigest()
 
 

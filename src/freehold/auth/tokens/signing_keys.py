@@ -1,8 +1,8 @@
-"""The keys that sign JWTs: kept in the central database, the private half sealed; rotated by age and on demand.
+"""The keys that sign JWTs: stored in the central database with encrypted private keys, rotated by age or on demand.
 
 A key signs until it is retired, and stays published until the last token signed with it has expired. All processes
-follow a rotation by the change feed. A key that cannot be used here (sealed with another secret, or of another
-kind, in a database that moved in) is published too, so that its tokens can be checked.
+follow a rotation through the change feed. A key that cannot sign here (encrypted with another secret, or of another
+type, in an imported database) is published too, so that its tokens can be verified.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from freehold.errors import CentralUnavailable, Unavailable
 from freehold.feed_cache import FeedCell
 from freehold.log import get_logger
 
-# Texts that are kept encrypted, as better-auth keeps them, so that its rows can be read.
+# Encrypted texts in better-auth's format, so that its rows can be read.
 #
 # XChaCha20-Poly1305 with SHA-256 of the secret as key; the hex of nonce (24 bytes), ciphertext and tag (16 bytes).
 
@@ -34,7 +34,7 @@ _NONCE_BYTES = 24
 
 
 class Unreadable(Exception):
-    """The text was sealed with another secret, in another form, or was changed."""
+    """The text was encrypted with another secret or in another format, or was changed."""
 
 
 class SecretBox:
@@ -44,13 +44,13 @@ class SecretBox:
         self._key = hashlib.sha256(secret.encode()).digest()
 
     def close(self, text: str) -> str:
-        """The sealed form; another one each time."""
+        """The encrypted text; different each time."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = crypto_aead_xchacha20poly1305_ietf_encrypt(text.encode(), None, nonce, self._key)
         return (nonce + sealed).hex()
 
     def open(self, sealed: str) -> str:
-        """The text again. Raises `Unreadable`."""
+        """The decrypted text. Raises `Unreadable`."""
         try:
             whole = bytes.fromhex(sealed)
             nonce, ciphertext = whole[:_NONCE_BYTES], whole[_NONCE_BYTES:]
@@ -58,8 +58,6 @@ class SecretBox:
         except (ValueError, TypeError, CryptoError) as error:
             raise Unreadable("it was sealed with another secret, or changed") from error
 
-
-# One key as a row and as a JWK (RFC 7517): making, sealing and reading it.
 
 ALGORITHM, CURVE = "EdDSA", "Ed25519"
 
@@ -78,14 +76,14 @@ class SigningKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_key(box: SecretBox, now: datetime) -> StoredKey:
-    """A row with a key that nobody has."""
+    """A row with a new key."""
     private: Jwk = OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate(), as_dict=True)
     public = {name: private[name] for name in ("crv", "x", "kty")}
     sealed = box.close(msgspec.json.encode(private).decode())
     return StoredKey(
         key_id=random_id(),
         public_key=msgspec.json.encode(public).decode(),
-        private_key=msgspec.json.encode(sealed).decode(),  # better-auth keeps it as a JSON string
+        private_key=msgspec.json.encode(sealed).decode(),  # better-auth stores a JSON string
         created_at=to_iso(now),
         alg=ALGORITHM,
         crv=CURVE,
@@ -93,7 +91,7 @@ def new_key(box: SecretBox, now: datetime) -> StoredKey:
 
 
 def signing_key(row: StoredKey, box: SecretBox) -> SigningKey | None:
-    """The row's private key; None if it was sealed with another secret, or is of another kind."""
+    """The row's private key; None if it was encrypted with another secret, or is of another type."""
     if public_key(row) is None:
         return None
     try:
@@ -107,7 +105,7 @@ def signing_key(row: StoredKey, box: SecretBox) -> SigningKey | None:
 
 
 def public_key(row: StoredKey) -> Ed25519PublicKey | None:
-    """The row's public key; None if it is of another kind."""
+    """The row's public key; None if it is of another type."""
     try:
         found = OKPAlgorithm.from_jwk(msgspec.json.decode(row.public_key, type=Jwk))
     except (msgspec.MsgspecError, InvalidKeyError):
@@ -116,12 +114,12 @@ def public_key(row: StoredKey) -> Ed25519PublicKey | None:
 
 
 def published_jwk(row: StoredKey) -> Jwk:
-    """What others need to check signatures."""
+    """The public key that others verify signatures with."""
     jwk = msgspec.json.decode(row.public_key, type=Jwk)
     return {"alg": row.alg or ALGORITHM, **jwk, "kid": row.key_id}
 
 
-# Longer than any token lives, by as much as clocks may differ.
+# The lifetime of a token plus a margin for differing clocks.
 STAYS_PUBLISHED = timedelta(minutes=20)
 MAX_AGE = timedelta(days=90)
 _TRIES = 5
@@ -131,7 +129,7 @@ log = get_logger()
 
 
 class KeyRing(msgspec.Struct, frozen=True, kw_only=True):
-    """All keys at one moment, the newest first. `current` are those that are not retired, usable or not."""
+    """All keys at one moment, newest first. `current` are those not retired, even if they cannot be used here."""
 
     rows: tuple[StoredKey, ...]
     current: tuple[StoredKey, ...]
@@ -140,24 +138,24 @@ class KeyRing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SigningKeyStore(Protocol):
-    """The keys that sign JWTs. Every method raises `CentralUnavailable` when there is no answer."""
+    """The keys that sign JWTs. Every method raises `CentralUnavailable` when the database does not answer."""
 
     async def load_keys(self) -> tuple[Sequence[StoredKey], int]:
-        """All rows, the newest first; and how far the change feed was in the same view."""
+        """All rows, newest first; and the position of the change feed in the same snapshot."""
         ...
 
     async def replace_keys(
         self, new: StoredKey, *, seen: Sequence[StoredKey], retired: Sequence[StoredKey], removed: Sequence[StoredKey]
     ) -> bool:
-        """Add a key, retire some when it was made and remove others, in one transaction.
+        """Add a key, retire some as of its creation and remove others, in one transaction.
 
-        False, with nothing changed, when the rows are not (any more) those `seen`.
+        Returns False and changes nothing if the rows are no longer those in `seen`.
         """
         ...
 
 
 class SigningKeys:
-    """Hands out the key that signs and those that verify. One for each process."""
+    """Returns the keys for signing and verifying. One per process."""
 
     def __init__(
         self,
@@ -178,11 +176,11 @@ class SigningKeys:
 
     @property
     def signer_in_memory(self) -> SigningKey | None:
-        """The key that signed last, unless news of another came; it may be too old by now."""
+        """The latest known signing key, or None; it may be too old by now."""
         return None if self._ring.held is None else self._ring.held.signer
 
     async def signer(self) -> SigningKey:
-        """The key to sign with; made if there is none, replaced if it is too old.
+        """The key to sign with; created if there is none, replaced if it is too old.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -203,8 +201,8 @@ class SigningKeys:
     async def rotate(self, *, at_once: bool = False) -> str:
         """Sign with a new key from now on; returns its id.
 
-        With `at_once` the old keys are no longer published either, so that every token signed with them is
-        refused: for a key that someone else may have.
+        With `at_once` the old keys are also no longer published, so that every token signed with them is rejected: for
+        a key that may have leaked.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -220,7 +218,7 @@ class SigningKeys:
         raise Unavailable("the signing keys keep changing; try again in a moment")
 
     async def verifying(self) -> Mapping[str, Ed25519PublicKey]:
-        """The keys by id whose signatures count now.
+        """The keys that verify signatures now, by id.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -228,7 +226,7 @@ class SigningKeys:
         return (await self._newest()).verifying
 
     async def published(self) -> Sequence[Jwk]:
-        """The public keys, the newest first. A first one is made if there is none.
+        """The public keys, newest first. The first key is created if there is none.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -238,7 +236,7 @@ class SigningKeys:
         return [published_jwk(row) for row in await self.listed()]
 
     async def listed(self) -> Sequence[StoredKey]:
-        """The rows of all published keys, the newest first. Raises `CentralUnavailable`."""
+        """The rows of all published keys, newest first. Raises `CentralUnavailable`."""
         return self._living((await self._newest()).rows)
 
     async def _newest(self) -> KeyRing:
@@ -263,10 +261,10 @@ class SigningKeys:
         return ring
 
     async def _make_signer(self, ring: KeyRing) -> None:
-        """Nobody waits for a database that has just failed to write: `signer` is asked at every get-session."""
+        """Fail fast for a while after a failed write: `signer` is called on every get-session."""
         if self._clock() < self._not_before:
             raise CentralUnavailable("the central database could not write a moment ago; try again")
-        # A young key that another secret has sealed may be the signer of another service.
+        # A recent key encrypted with another secret may be in use by another service.
         too_old = [row for row in ring.current if self._is_too_old(from_iso(row.created_at))]
         try:
             await self._replace(ring, retired=too_old)
@@ -277,7 +275,7 @@ class SigningKeys:
     async def _replace(
         self, ring: KeyRing, *, retired: Sequence[StoredKey], removed: Sequence[StoredKey] = ()
     ) -> str | None:
-        """Add a key, unless others were added or retired since the ring was read: then None."""
+        """Add a key; None if the keys have changed since the ring was read."""
         new = new_key(self._box, self._clock())
         done = await self._store.replace_keys(new, seen=ring.rows, retired=retired, removed=removed)
         self._ring.forget()

@@ -1,8 +1,8 @@
-"""Whether what a database token refers to is still there: the session or the API key it was issued for.
+"""Checks that the session or API key of a database token still exists.
 
-A database token says in its `sub` claim for whom it was made, as `session:ID` or `key:ID`; neither id is a secret.
-The gateway asks here at each call, so that a token ends with those and not only at its own end. Answers are
-kept in memory, right by the change feed as sessions are (docs/decisions/0002-session-cache.md).
+A database token's `sub` claim says what it was issued for, as `session:ID` or `key:ID`; neither id is a secret. The
+gateway checks it at each call, so that a token ends with its session or key and not only at its own expiry. Results are
+cached like sessions, and kept correct by the change feed (docs/decisions/0002-session-cache.md).
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _PATIENCE_S = 1.0
 
 
 class TokenSubject(Struct, frozen=True):
-    """A session or a key that is there. `token` is by what the change feed names it."""
+    """An existing session or key. `token` is its name in the change feed."""
 
     token: str
     user_id: str
@@ -30,19 +30,19 @@ class TokenSubject(Struct, frozen=True):
 
 
 class TokenSubjectStore(Protocol):
-    """Sessions by their ids."""
+    """Sessions and API keys by id."""
 
     async def find_session_subject(self, session_id: str) -> tuple[TokenSubject | None, int]:
-        """The session and how far the change feed was in the same view. Raises `CentralUnavailable`."""
+        """The session and the position of the change feed in the same snapshot. Raises `CentralUnavailable`."""
         ...
 
     async def find_key_subject(self, key_id: str) -> tuple[TokenSubject | None, int]:
-        """As for a session, an API key that may be used."""
+        """The same for an API key that is usable."""
         ...
 
 
 class TokenSubjects:
-    """Tells whether the session behind a database token lives. One for each process."""
+    """Checks whether the session or key of a database token is live. One per process."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class TokenSubjects:
         changes.subscribe("apikey", self._live.forget_name)
 
     async def is_live(self, subject: str) -> bool:
-        """Whether a token made for this subject may still be used.
+        """Whether a token for this subject may still be used.
 
-        Other subjects than sessions and API keys are always live. While the central database is away nothing can be
-        ended in it, so what was live stays so; what is not known yet is refused.
+        Subjects other than sessions and API keys are always live. While the central database is unavailable, nothing
+        can be ended in it, so known live subjects stay live; unknown ones are refused.
 
         Raises:
-            CentralUnavailable: it is not known, and the central database does not answer.
+            CentralUnavailable: the subject is not known, and the central database does not answer.
         """
         if not subject.startswith((SESSION_SUBJECT, KEY_SUBJECT)):
             return True

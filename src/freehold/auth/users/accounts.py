@@ -1,4 +1,4 @@
-"""What users do with their own account: change it and its password, see how they sign in, delete it."""
+"""What users do with their own account: change it and its password, list sign-in methods, delete it."""
 
 import hmac
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """`base_url` is where `/api/auth` is found from outside. Every method acts for whoever is signed in."""
+    """Every method acts for the signed-in user. `base_url` is the public URL of `/api/auth`."""
 
     auth: Auth
     store: AccountStore
@@ -37,15 +37,15 @@ class Accounts:
             raise NotFound("the user no longer exists")
 
     async def list_accounts(self, asking: SignedIn) -> list[Account]:
-        """The ways to sign in, the oldest first."""
+        """The ways to sign in, oldest first."""
         return await self.store.list_accounts(asking.user_id)
 
     async def check_password(self, asking: SignedIn, password: str, client: Client) -> str:
-        """The hash that the password has.
+        """The hash of the user's password, after verifying it.
 
         Raises:
             PasswordTooLong, NoPassword, WrongPassword: it is not theirs.
-            LockedOut: too many wrong ones; those at sign-in count as well.
+            LockedOut: too many wrong passwords, including those at sign-in.
         """
         check_length(password)
         found = await self.store.find_credential_of(asking.user_id)
@@ -61,13 +61,13 @@ class Accounts:
     async def change_password(
         self, asking: SignedIn, current: str, new: str, client: Client, *, ends_others: bool, keeps_keys: bool = False
     ) -> SignedIn | None:
-        """Set another password. When all other sessions are to end, this one does too, and a new one is given.
+        """Change the password. With `ends_others` all sessions end, this one too, and a new one is returned.
 
-        API keys end with the other sessions, unless they are kept: whoever had one of those may have made them.
+        API keys end with the other sessions, unless `keeps_keys`: someone in those sessions may have created them.
 
         Raises:
             PasswordTooShort and its like: the new one, see `PasswordRules.check`.
-            NoPassword, WrongPassword: the current one, also when it has been changed meanwhile.
+            NoPassword, WrongPassword: the current one, also if it has changed in the meantime.
         """
         await self.auth.rules.check(new, asking.user.name, asking.user.email)
         old_hash = await self.check_password(asking, current, client)
@@ -78,13 +78,13 @@ class Accounts:
             asking.user_id, old_hash, new_hash, now, session, keeps_keys=keeps_keys
         )
         if not is_done:
-            raise WrongPassword  # it was changed at the same time
+            raise WrongPassword  # changed at the same time
         log.info("user.password_changed", user_id=asking.user_id)
         await self.notices.send("password-changed", asking.user, client.language)
         return signed_in_by(asking.user, session) if session else None
 
     async def list_sessions(self, asking: SignedIn) -> list[Session]:
-        """Their live sessions, tokens and all: so only for whoever has signed in within a day.
+        """The user's live sessions, with their tokens: hence only after a recent sign-in.
 
         Raises:
             SessionNotFresh: sign in again.
@@ -95,34 +95,34 @@ class Accounts:
         return [session for session in found if not self.auth.sessions.is_over(session, now)]
 
     async def end_session(self, asking: SignedIn, token: str) -> None:
-        """End one of theirs; nothing happens with anyone else's."""
+        """End one of the user's sessions; does nothing for another user's."""
         await self.store.delete_own_session(asking.user_id, token)
 
     async def end_sessions(self, asking: SignedIn, *, keeps_keys: bool = False) -> None:
-        """End all of theirs, this one too, and their API keys unless they are kept."""
+        """End all of the user's sessions, this one too, and their API keys unless `keeps_keys`."""
         await self.store.delete_own_sessions(asking.user_id, keeps_keys=keeps_keys)
 
     async def end_other_sessions(self, asking: SignedIn, *, keeps_keys: bool = False) -> None:
-        """End all of theirs but this one, and their API keys unless they are kept."""
+        """End all of the user's sessions but this one, and their API keys unless `keeps_keys`."""
         await self.store.delete_own_sessions(asking.user_id, but_token=asking.session.token, keeps_keys=keeps_keys)
 
     async def delete(self, asking: SignedIn, password: str | None, client: Client) -> None:
-        """Delete the user; their database follows. Without a password the sign-in must be less than a day ago.
+        """Delete the user; their database follows. Without a password the sign-in must be recent.
 
         Raises:
             NoPassword, WrongPassword, PasswordTooLong: it is not theirs.
-            SessionNotFresh: sign in again, or give the password.
+            SessionNotFresh: sign in again, or send the password.
         """
         if password is not None:
             await self.check_password(asking, password, client)
         else:
             self.auth.require_fresh(asking)
         if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id):
-            raise SessionNotFresh  # it has ended at the same time
+            raise SessionNotFresh  # it has ended in the meantime
         log.info("user.deleted", user_id=asking.user_id)
 
     async def mail_deletion_link(self, asking: SignedIn, callback_url: str, language: Language) -> None:
-        """Mail a link that deletes the user, for whoever is signed in as them.
+        """Mail a link that deletes the user, if they are signed in when they follow it.
 
         Raises:
             RateLimited, MailUnavailable, MailRefused: see `Links.send`.
@@ -138,14 +138,14 @@ class Accounts:
         await self.links.send(message, email, place_of(asking.user_id), "delete-account", value)
 
     async def delete_by_link(self, asking: SignedIn, token: str) -> None:
-        """Delete the user whose link it is. Raises `BadLink` if that is not who asks, or the link is of no use."""
+        """Delete the user by the link's token. Raises `BadLink` if the link is another user's or no longer valid."""
         one_time_use = await self.links.find("delete-account", token)
         user_id, _, stamp = one_time_use.value.partition(":")
         found = await self.store.find_credential_of(asking.user_id)
         if found is None or user_id != asking.user_id or not hmac.compare_digest(stamp, self._stamp(found)):
             raise BadLink
         if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id, one_time_use):
-            raise BadLink  # it was used at the same time
+            raise BadLink  # used at the same time
         log.info("user.deleted", user_id=asking.user_id)
 
     def _stamp(self, found: Credential) -> str:

@@ -1,4 +1,4 @@
-"""What administrators do with users: find, make, change, ban, act as, and remove them."""
+"""What administrators do with users: find, create, change, ban, impersonate and remove them."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -27,18 +27,16 @@ from freehold.auth.users.admin_types import NO_REASON, CreatedUser, Search, User
 from freehold.dates import to_iso
 from freehold.errors import NotFound
 
-# What the administration of users needs of the central database.
-
 
 class AdminStore(Protocol):
-    """Every method is one transaction, with its entry in the audit trail. All raise `CentralUnavailable`."""
+    """Every method is one transaction that includes the audit event. All raise `CentralUnavailable`."""
 
     async def find_user(self, user_id: str) -> User | None:
         """The user, if there is one."""
         ...
 
     async def list_users(self, query: UserQuery) -> UserPage:
-        """Raises `NoSuchField`: the query names a field that users do not have."""
+        """A page of users. Raises `NoSuchField` if the query names an unknown field."""
         ...
 
     async def create_user(self, user: User, password_hash: str | None) -> None:
@@ -46,9 +44,9 @@ class AdminStore(Protocol):
         ...
 
     async def edit_user(self, user_id: str, edit: UserEdit, now: datetime) -> User | None:
-        """The user as changed; None if there is none. A ban ends their sessions.
+        """The changed user; None if there is none. A ban ends their sessions.
 
-        Whoever is banned or no administrator any more acts as nobody else from then on.
+        Their impersonations end if they are banned or no longer an administrator.
 
         Raises:
             EmailTaken: someone else has the address.
@@ -56,23 +54,23 @@ class AdminStore(Protocol):
         ...
 
     async def replace_password(self, user_id: str, password_hash: str, now: datetime) -> bool:
-        """Set the password, or give them one, and end all their sessions and API keys; False if there is no user."""
+        """Set the user's password and end all their sessions and API keys; False if there is no such user."""
         ...
 
     async def list_sessions(self, user_id: str, now: datetime) -> Sequence[Session]:
-        """The live ones, the oldest first."""
+        """The live sessions, oldest first."""
         ...
 
     async def end_session(self, token: str) -> None:
-        """No error if there is none."""
+        """End the session; no error if there is none."""
         ...
 
     async def end_sessions(self, user_id: str, *, keeps_keys: bool) -> None:
-        """All of them, and those in which the user acts as someone else; API keys, too, unless kept."""
+        """End all of the user's sessions and impersonations, and API keys unless `keeps_keys`."""
         ...
 
     async def begin_impersonation(self, session: Session) -> None:
-        """Write a session in which one user acts as another. Raises `NotFound`: one of them is gone."""
+        """Write an impersonation session. Raises `NotFound` if one of the two users is gone."""
         ...
 
     async def remove_user(self, user_id: str, now: datetime) -> bool:
@@ -86,32 +84,32 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class UserAdmin:
-    """Whether who asks may do it is decided before, see `admin_types.may`. What is done takes effect at once."""
+    """Callers check permissions first, see `admin_types.may`. Changes take effect at once."""
 
     auth: Auth
     store: AdminStore
     notices: Notices
 
     async def list(self, query: UserQuery) -> UserPage:
-        """Users, page by page. Raises `NoSuchField`."""
+        """A page of users. Raises `NoSuchField`."""
         return await self.store.list_users(query)
 
     async def get(self, user_id: str) -> User:
-        """Raises `NoSuchUser`."""
+        """The user with this id. Raises `NoSuchUser`."""
         found = await self.store.find_user(user_id)
         if found is None:
             raise NoSuchUser
         return found
 
     async def find(self, reference: str) -> User:
-        """The user of this e-mail address or id. Raises `NoSuchUser`."""
+        """The user with this e-mail address or id. Raises `NoSuchUser`."""
         by_email = UserFilter(values=[reference.lower()])
         for user in (await self.list(UserQuery(filter=by_email, limit=1))).users:
             return user
         return await self.get(reference)
 
     async def each(self, search: str = "") -> AsyncIterator[User]:
-        """All users, or those with this text in their address, in order of their id; read page by page."""
+        """All users, or those with this text in their address, ordered by id; read page by page."""
         after = ""
         wanted = Search(value=search) if search else None
         while True:
@@ -125,10 +123,10 @@ class UserAdmin:
             after = page[-1].user_id
 
     async def create(self, new: CreatedUser) -> User:
-        """Make a user, with a database like everyone's.
+        """Create a user, with a database as usual.
 
         Raises:
-            InvalidEmail: bad input. Of the password, see `PasswordRules.check`.
+            InvalidEmail: bad input. For the password, see `PasswordRules.check`.
             EmailTaken: the address is in use.
         """
         checked_email(new.email)
@@ -146,10 +144,10 @@ class UserAdmin:
         return user
 
     async def update(self, admin: User, user_id: str, edit: UserEdit) -> User:
-        """Change what the edit says.
+        """Apply an edit to the user.
 
         Raises:
-            CannotBanYourself: an administrator bans themself.
+            CannotBanYourself: administrators cannot ban themselves.
             InvalidEmail: not an address.
             EmailTaken: someone else has it.
             NoSuchUser: there is none.
@@ -169,7 +167,7 @@ class UserAdmin:
         return await self._edited(user_id, UserEdit(role=role))
 
     async def set_password(self, user_id: str, password: str) -> None:
-        """Give the user a new password, and end all their sessions and API keys: who knew the old one may have some.
+        """Set the user's password, and end all their sessions and API keys, which may belong to an intruder.
 
         Raises:
             PasswordTooShort and its like: see `PasswordRules.check`.
@@ -186,11 +184,11 @@ class UserAdmin:
     async def ban(
         self, admin: User, user_id: str, reason: str | None = None, expires_in_s: float | None = None
     ) -> User:
-        """Lock the user out, for good or for so long, and end their sessions.
+        """Ban the user, permanently or for `expires_in_s`, and end their sessions.
 
         Raises:
             NoSuchUser: there is none.
-            CannotBanYourself: nobody bans themself.
+            CannotBanYourself: administrators cannot ban themselves.
         """
         await self.get(user_id)
         if user_id == admin.user_id:
@@ -200,30 +198,30 @@ class UserAdmin:
         return await self._edited(user_id, edit)
 
     async def unban(self, user_id: str) -> User:
-        """Raises `NoSuchUser`."""
+        """Lift the user's ban. Raises `NoSuchUser`."""
         return await self._edited(user_id, UserEdit(banned=False, ban_reason=None, ban_expires=None))
 
     async def sessions(self, user_id: str) -> Sequence[Session]:
-        """The user's live sessions, those in which someone acts as them too."""
+        """The user's live sessions, including those of administrators who impersonate the user."""
         now = self.auth.clock()
         found = await self.store.list_sessions(user_id, now)
         return [session for session in found if not self.auth.sessions.is_over(session, now)]
 
     async def end_session(self, token: str) -> None:
-        """No error if there is none."""
+        """End the session; no error if there is none."""
         await self.store.end_session(token)
 
     async def end_sessions(self, user_id: str, *, keeps_keys: bool = False) -> None:
-        """End all sessions of the user, and their API keys unless they are kept."""
+        """End all sessions of the user, and their API keys unless `keeps_keys`."""
         await self.store.end_sessions(user_id, keeps_keys=keeps_keys)
 
     async def impersonate(self, admin: User, user_id: str, client: Client) -> SignedIn:
-        """An hour as this user. The audit trail goes on naming the administrator.
+        """A session as this user, for an hour. The audit log still names the administrator.
 
         Raises:
             NoSuchUser: there is none.
-            AdminsActAsThemselves: they are an administrator, too.
-            Banned: they are banned.
+            AdminsActAsThemselves: the user is an administrator too.
+            Banned: the user is banned.
         """
         user = await self.get(user_id)
         if user.is_admin:
@@ -243,11 +241,11 @@ class UserAdmin:
         return signed_in_by(user, session)
 
     async def stop_impersonating(self, found: SignedIn, own_token: str | None) -> SignedIn:
-        """End the hour, and go on in the session that it was begun from.
+        """End the impersonation and return to the session that started it.
 
         Raises:
-            NotImpersonating: it is not such a session.
-            AdminSessionGone: the one before is over.
+            NotImpersonating: the session is not an impersonation.
+            AdminSessionGone: the administrator's session has ended.
         """
         if found.session.impersonated_by is None:
             raise NotImpersonating
@@ -258,10 +256,10 @@ class UserAdmin:
         return own
 
     async def remove(self, admin: User, user_id: str) -> None:
-        """Delete the user with all that is theirs; their database follows.
+        """Delete the user with all their data; their database follows.
 
         Raises:
-            CannotRemoveYourself: nobody removes themself.
+            CannotRemoveYourself: administrators cannot remove themselves.
             NoSuchUser: there is none.
         """
         if user_id == admin.user_id:

@@ -1,4 +1,4 @@
-"""What administrators ask for and change, and what roles may do."""
+"""What administrators query and change, and what roles allow."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -14,7 +14,7 @@ NO_REASON = "No reason"
 
 
 class Search(msgspec.Struct, frozen=True):
-    """Text that an address or a name has in it. Latin letters count alike in both cases."""
+    """A text within an address or a name. Matching ignores the case of Latin letters."""
 
     value: str
     field: Literal["email", "name"] = "email"
@@ -22,7 +22,7 @@ class Search(msgspec.Struct, frozen=True):
 
 
 class UserFilter(msgspec.Struct, frozen=True):
-    """A condition on one field, which has its name on the wire. Several values are for `in` and `not_in`."""
+    """A condition on one field, by its name on the wire. Only `in` and `not_in` take several values."""
 
     values: Sequence[str]
     field: str = "email"
@@ -30,7 +30,7 @@ class UserFilter(msgspec.Struct, frozen=True):
 
 
 class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which users, and in what order. `sort_by` is a field's name on the wire; without it, the oldest first."""
+    """A filter and order of users. `sort_by` is a field's name on the wire; the default is oldest first."""
 
     search: Search | None = None
     filter: UserFilter | None = None
@@ -41,14 +41,14 @@ class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserPage(msgspec.Struct, frozen=True):
-    """Some of the users that were asked for, and how many there are."""
+    """A page of the matching users, and their total number."""
 
     users: Sequence[User]
     total: int
 
 
 class UserEdit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What an administrator changes of a user; what is left out stays. Encoded, the table's columns."""
+    """An administrator's changes to a user; unset fields stay as they are. Encoded as the table's columns."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     email: str | msgspec.UnsetType = msgspec.UNSET
@@ -61,7 +61,7 @@ class UserEdit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class CreatedUser(msgspec.Struct, frozen=True, kw_only=True):
-    """A user as an administrator makes them. Without a password they sign in in some other way."""
+    """A user created by an administrator. Without a password they must sign in some other way."""
 
     name: str
     email: str
@@ -69,7 +69,7 @@ class CreatedUser(msgspec.Struct, frozen=True, kw_only=True):
     more: UserEdit = UserEdit()
 
 
-# In the words of better-auth's admin plugin. A role that is not known may do nothing.
+# Names are those of better-auth's admin plugin. Unknown roles allow nothing.
 
 Permissions = Mapping[str, Sequence[str]]
 
@@ -82,7 +82,7 @@ _ADMIN_MAY: Mapping[str, frozenset[str]] = {
 
 
 def may(roles: str, wanted: Permissions) -> bool:
-    """Whether one of the roles, joined by commas, allows all of this; never when nothing is asked."""
+    """Whether one of the roles (joined by commas) allows all of `wanted`; False if nothing is wanted."""
     if ADMIN_ROLE not in (role.strip() for role in roles.split(",")) or not wanted:
         return False
     return all(_ADMIN_MAY.get(resource, frozenset()).issuperset(actions) and resource in _ADMIN_MAY

@@ -1,7 +1,7 @@
-"""Guests who never come back: they go after a time, with their database.
+"""Removes guests who cannot come back, with their databases.
 
-A guest cannot sign in again: who has neither a session nor an API key that still works can never return. Those who
-can are left alone for as long as they can, and for the days that were set since they last did anything.
+A guest cannot sign in again, so one without a valid session or API key can never return. Guests who can are kept for as
+long as they can, and for the configured number of days since they last did anything.
 """
 
 import time
@@ -20,10 +20,10 @@ _EVERY_S = 600.0
 
 @dataclass(slots=True)
 class DepartedGuests:
-    """Any number of processes may do this at once. With 0 `days` nobody goes.
+    """Removes departed guests in batches. Several processes may do this at once. With 0 `days` nobody is removed.
 
-    `remove(before, now, limit)` removes guests of whom nothing was heard since `before`, and has their databases
-    deleted. In one transaction, in which each is looked at again. Returns how many. Raises `CentralUnavailable`.
+    `remove(before, now, limit)` removes guests inactive since `before`, schedules the deletion of their databases, and
+    returns how many. It checks each guest again in the same transaction. Raises `CentralUnavailable`.
     """
 
     remove: Callable[[datetime, datetime, int], Awaitable[int]]
@@ -33,12 +33,12 @@ class DepartedGuests:
     _next_at: float = field(default=float("-inf"), init=False)
 
     async def sweep(self) -> int:
-        """Remove a batch, if it is time to look again; returns how many went."""
+        """Remove a batch if it is time to look again; returns the number removed."""
         if not self.days or self.seconds() < self._next_at:
             return 0
         now = self.clock()
         removed = await self.remove(now - timedelta(days=self.days), now, BATCH)
-        if removed < BATCH:  # else there may be more at once
+        if removed < BATCH:  # otherwise there may be more
             self._next_at = self.seconds() + _EVERY_S
         if removed:
             log.info("user.guests_departed", count=removed)

@@ -1,7 +1,7 @@
-"""Guests: people who use the app before they say who they are. They have a user row and a database like others.
+"""Guests use the app before they sign up. They have a user row and a database like other users.
 
-A guest who signs up becomes the new user and keeps both. A guest who signs in to an account they had is linked to
-it, and their database is kept until that user decides; see `freehold.tenants.guests`.
+A guest who signs up becomes the new user and keeps both. A guest who signs in to an existing account is linked to it,
+and the guest's database is kept until that user decides; see `freehold.tenants.guests`.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Guests:
-    """Lets people in without a name."""
+    """Signs guests in and deletes them."""
 
     auth: Auth
 
@@ -29,7 +29,7 @@ class Guests:
         """A new guest with a session.
 
         Raises:
-            IsGuest: who asks is one.
+            IsGuest: the caller is already a guest.
         """
         if client.guest_id:
             raise IsGuest
@@ -42,7 +42,7 @@ class Guests:
         """Delete the guest, their sessions, and their database.
 
         Raises:
-            NotAGuest: this is a user with an account, or becomes one at the same time.
+            NotAGuest: the user has an account, or is getting one at the same time.
         """
         is_deleted = guest.user.is_anonymous and await self.auth.store.delete_user(
             guest.user_id, self.auth.clock(), guest_in=guest.session_id
