@@ -87,7 +87,7 @@ class UserStore(SessionStore, Protocol):
         identity: Identity | None = None,
         replaces: Sequence[str] = (),
     ) -> None:
-        """Write the session, and record in the audit log how the user signed in.
+        """Write the session, and record in the audit trail how the user signed in.
 
         Also links this guest to the user, ends the guest's sessions and API keys, and ends the sessions in `replaces`.
 

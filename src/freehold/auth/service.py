@@ -332,6 +332,6 @@ class Auth:
 
 
 def _failed_sign_in(user: User | None, reason: str) -> Event:
-    """The audit event. An unknown address is not recorded: people mistype, and the audit log is permanent."""
+    """The audit event. An unknown address is not recorded: people mistype, and the audit trail is permanent."""
     target, reason = (f"user:{user.user_id}", reason) if user else ("", "unknown_address")
     return Event("user.sign_in_failed", target, {"reason": reason}, actor=ANONYMOUS)

@@ -16,7 +16,7 @@ from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
 from freehold.auth.verifications import OneTimeUse
 from freehold.errors import NotFound
 
-# The reasons in the audit log.
+# The reasons in the audit trail.
 _REASONS = {WrongCode: "wrong_code", CodeExpired: "code_expired", TooManyTries: "too_many_tries"}
 
 

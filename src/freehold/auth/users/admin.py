@@ -216,7 +216,7 @@ class UserAdmin:
         await self.store.end_sessions(user_id, keeps_keys=keeps_keys)
 
     async def impersonate(self, admin: User, user_id: str, client: Client) -> SignedIn:
-        """A session as this user, for an hour. The audit log still names the administrator.
+        """A session as this user, for an hour. The audit trail still names the administrator.
 
         Raises:
             NoSuchUser: there is none.

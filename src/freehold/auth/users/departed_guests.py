@@ -1,7 +1,7 @@
 """Removes guests who cannot come back, with their databases.
 
-A guest cannot sign in again, so one without a valid session or API key can never return. Guests who can are kept for as
-long as they can, and for the configured number of days since they last did anything.
+A guest cannot sign in again, so one without a live session or an API key in use can never return. Guests with a live
+session are kept, and so are those who did anything within the configured number of days.
 """
 
 import time
