@@ -12,7 +12,7 @@ from freehold.central.tables import audit_entry, audit_head
 
 _A_TRANSACTION = 500
 _TEXTS = [column.name for column in audit_entry.c if column.name != "seq"]
-# As bytes, for what someone else put there need not be text, and has to be checked all the same.
+# As bytes: a forger may have written values that are not text, and they must be checked too.
 _ENTRIES: Select[Any] = select(
     audit_entry.c.seq, *(cast(audit_entry.c[name], LargeBinary).label(name) for name in _TEXTS)
 )
@@ -21,7 +21,7 @@ Waiting = tuple[Draft, asyncio.Future[None]]
 
 
 class CentralAudit:
-    """One for each process. Events that come while another is being written share the next transaction."""
+    """One per process. Events recorded while others are being written share the next transaction."""
 
     def __init__(self, central: Central) -> None:
         self._central = central
@@ -61,7 +61,7 @@ class CentralAudit:
             try:
                 async with self._central.write() as db:
                     await self._central.record_drafts(db, [draft for draft, _ in batch])
-            except Exception as error:  # it is every waiting caller's, whatever it is
+            except Exception as error:  # passed on to every waiting caller
                 _finish(batch, error)
             else:
                 _finish(batch, None)
@@ -69,7 +69,7 @@ class CentralAudit:
 
 def _finish(batch: Sequence[Waiting], error: Exception | None) -> None:
     for _, done in batch:
-        if done.done():  # the caller was cancelled meanwhile
+        if done.done():  # the caller was cancelled
             continue
         if error is None:
             done.set_result(None)

@@ -1,9 +1,9 @@
 """The change feed of the central database.
 
-Triggers write a row into `change` in the transaction that changes a session, a user or the registry, whoever
-runs it. Whether anything was committed at all is, for a file, what SQLite's `data_version` tells: a look at shared
-memory of some three microseconds that never waits, so a cached read costs no query. A server tells nothing of the
-kind, so there each reader asks for the news once, together with all who ask meanwhile. See docs/decisions/0002.
+Triggers add a row to `change` in every transaction that changes a session, a user or the registry, from whatever
+process. For a file, SQLite's `data_version` tells whether anything was committed: a look at shared memory that takes
+some three microseconds and never waits, so a cached read needs no query. A server has no such thing, so each reader
+there queries the feed once, together with all who wait meanwhile. See docs/decisions/0002.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from freehold.changes import Listener, Topic
 
 _PAGE = 1_000
 _NOTHING_SEEN, _NOT_TOLD = -1, -2
-# All that one look needs to know, in one question: how far the feed reaches, and a page of what is new, if any.
-# Two subqueries: one for both ends would look at every row.
+# One query for everything: the range of the feed, and a page of new rows, if any. Two subqueries, because one for both
+# ends would scan every row.
 _REACH = select(
     select(func.min(change.c.seq)).scalar_subquery().label("lowest"),
     select(func.max(change.c.seq)).scalar_subquery().label("newest"),
@@ -36,10 +36,10 @@ _NEWS = (
 
 
 class ChangeFeed:
-    """Follows the feed; one for each process. Implements `freehold.changes.Changes`."""
+    """Follows the feed; one per process. Implements `freehold.changes.Changes`."""
 
     def __init__(self, central: Central, *, tells_past: bool = False) -> None:
-        """With `tells_past` listeners hear first what the feed still holds, for copies made before this process."""
+        """With `tells_past`, listeners first get the changes still in the feed, for copies made before this process."""
         self._central = central
         self._tells_past = tells_past
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
@@ -67,26 +67,26 @@ class ChangeFeed:
     async def catch_up(self) -> None:
         running = self._running
         if running is not None and not running.done():
-            # It may have read the feed before the change that our caller must see: let it end, then look again.
+            # It may have read the feed before the change that our caller must see: wait for its end, then look again.
             await asyncio.wait([running])
             if self.is_current():
                 return
         if self._running is running:
             self._running = asyncio.create_task(self._catch_up())
-        # All who waited above share the look that began after they asked. Shielded: one caller's
-        # cancellation is not the others'.
+        # All who waited above share the query that began after they asked. It is shielded because the cancellation of
+        # one caller must not affect the others.
         assert self._running is not None
         await asyncio.shield(self._running)
 
     def close(self) -> None:
-        """Let go of what the feed holds."""
+        """Release the feed's resources."""
 
     def _data_version(self) -> int:
-        """Changes with every commit. This one belongs to a server: it may have changed, so it always has."""
+        """A number that changes with every commit. Servers have none, so the feed always counts as changed."""
         return _NOT_TOLD
 
     async def _catch_up(self) -> None:
-        # All before reading, so that a commit in between is noticed next time.
+        # Before reading, so that a commit in between is noticed next time.
         version, commits, began_at = self._data_version(), self._central.commits.count, time.monotonic()
         more = True
         while more:
@@ -95,20 +95,20 @@ class ChangeFeed:
         self._read_commits, self._read_at = commits, began_at
 
     async def _read_page(self) -> bool:
-        """Tell a page of news; whether there may be more."""
+        """Pass on one page of changes; returns whether there may be more."""
         async with self._central.read(ahead=True) as db:
             found = (await db.execute(_NEWS, {"position": self._position, "page": _PAGE})).all()
         lowest, newest = found[0].lowest, found[0].newest or 0
-        if self._position < 0:  # nothing is in memory yet
+        if self._position < 0:  # nothing is cached yet
             self._position = lowest - 1 if self._tells_past and lowest is not None else newest
             return newest > self._position
-        if newest < self._position:  # an older state was put back, and numbers will come again
+        if newest < self._position:  # an older state was restored, and numbers will be reused
             self._tell_everything()
             self._position = newest
         if newest == self._position:
             return False
         if lowest > self._position + 1:
-            self._tell_everything()  # older rows were pruned before we read them
+            self._tell_everything()  # some changes were pruned before they were read
         for row in found:
             self._position = row.seq
             for listener in self._listeners[row.topic]:
@@ -122,14 +122,14 @@ class ChangeFeed:
 
 
 class FileChanges(ChangeFeed):
-    """The feed of a central database in a SQLite file, which also tells when there is no news."""
+    """The feed of a central database in a SQLite file, where checking for news is cheap."""
 
     def __init__(self, central: Central, path: Path, *, tells_past: bool = False) -> None:
         super().__init__(central, tells_past=tells_past)
-        # Only ever asked for `data_version`; it holds no lock between two calls and waits for none. It has to be
-        # the library that all of this process has the file open with: a second copy of SQLite does not see the
-        # first one's locks, takes itself for the first user of the log's index, and cuts it off under the other.
-        # Source: https://www.sqlite.org/howtocorrupt.html, section 2.2.1.
+        # Used only for `data_version`; it holds no lock between calls and waits for none. It must be opened with the
+        # same SQLite library as the rest of this process: a second copy of SQLite would not see the first one's locks,
+        # would think that it is the first user of the WAL index, and would truncate it. Source:
+        # https://www.sqlite.org/howtocorrupt.html, section 2.2.1.
         self._probe = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         self._current_at_commits = -1
 
@@ -137,9 +137,7 @@ class FileChanges(ChangeFeed):
         self._probe.close()
 
     def is_recent(self, within_s: float) -> bool:  # noqa: ARG002
-        """A caller that comes next, before the event loop looks for what has come in, need not look again: what is
-        committed meanwhile was committed after its question, too.
-        """
+        """Calls in one iteration of the event loop share a look: later commits came after their question, too."""
         commits = self._central.commits.count
         if self._current_at_commits == commits:
             return True
@@ -156,4 +154,4 @@ class FileChanges(ChangeFeed):
         try:
             return int(self._probe.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error:
-            return _NOT_TOLD  # the caller asks the database and gets its error there
+            return _NOT_TOLD  # the caller queries the database and gets the error there

@@ -1,4 +1,4 @@
-"""The central database: one engine, short transactions, the audit trail, errors in our words."""
+"""The central database: one engine, short transactions, the audit trail, translated errors."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,14 +27,14 @@ from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
 from freehold.log import get_logger
 
-# With more namespaces than it keeps open, sqld now and then denies for a moment the very one that it is asked for.
+# With more namespaces than it keeps open, sqld sometimes denies for a moment that the requested one exists.
 MISSING_GRACE_S = 2.0
 _BUSY_TIMEOUT_MS = 5_000
-# In line before that: where many write on a crowded machine, it is long all the time.
+# The wait in line before that; the line is long when many write on a busy machine.
 _IN_LINE_S = 15.0
-_CONNECTIONS = 8  # one of them is for the writer
+_CONNECTIONS = 8  # one of them for the writer
 _READ = "read"
-# Of the audit trail; see docs/audit.md for what its rows promise.
+# The audit trail; docs/audit.md describes its guarantees.
 _COLUMNS = (*Draft.__struct_fields__, "seq", "hash", "previous", "seal")
 _APPEND = text(
     f"INSERT INTO audit_append ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
@@ -46,28 +46,27 @@ log = get_logger()
 
 @dataclass(slots=True)
 class Commits:
-    """How often this process may have changed the database."""
+    """The number of times that this process may have changed the database."""
 
     count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Central:
-    """Hands out short transactions on the central database. Never await the network inside one.
+    """Runs short transactions on the central database. Never await the network inside one.
 
-    `IntegrityError` passes through for stores to translate; any other database error becomes
-    `CentralUnavailable`.
+    `IntegrityError` passes through for stores to translate; any other database error becomes `CentralUnavailable`.
     """
 
     engine: AsyncEngine
     mac_key: bytes = b""  # see `audit.chain.mac_key`
     now: Callable[[], datetime] = utc_now
     commits: Commits = field(default_factory=Commits)
-    # This process's writers, one after the other: SQLite's own way to wait for a lock is to sleep and look again,
-    # which makes a transaction six times as long when sixteen of us do it.
+    # This process's writers, one at a time: SQLite waits for a lock by sleeping and retrying, which makes a transaction
+    # six times as long with sixteen writers.
     writers: FairLine = field(default_factory=lambda: FairLine(1))
     readers: FairLine = field(default_factory=lambda: FairLine(_CONNECTIONS - 1))
-    # How to ask whether it answers without standing in line with those who use it.
+    # Checks whether the database answers without waiting in line.
     probe: Probe | None = None
 
     @asynccontextmanager
@@ -75,17 +74,17 @@ class Central:
         """A transaction that takes the write lock at its start and commits at the end.
 
         Raises:
-            CentralUnavailable: no answer, locked for too long, or nothing can be written.
+            CentralUnavailable: no answer, locked for too long, or not writable.
         """
         try:
             async with _turn(self.writers), _in_our_words(), self.engine.begin() as db:
                 yield db
         finally:
-            self.commits.count += 1  # also when it failed: whether it did is not always known
+            self.commits.count += 1  # also after a failure, which may have come after the commit
 
     @asynccontextmanager
     async def read(self, *, ahead: bool = False) -> AsyncIterator[AsyncConnection]:
-        """A consistent view for reading; takes no lock. The feed, which is read for all, goes `ahead`.
+        """A consistent snapshot for reading; takes no lock. With `ahead` it skips the line, for the shared change feed.
 
         Raises:
             CentralUnavailable: no answer.
@@ -95,15 +94,15 @@ class Central:
             yield db
 
     async def record(self, db: AsyncConnection, *events: Event) -> None:
-        """Add to the audit trail what this transaction of `write` does: both are committed, or neither."""
+        """Add events to the audit trail in this transaction of `write`, committed with it or not at all."""
         await self.record_drafts(db, [self.draft(event) for event in events])
 
     async def record_drafts(self, db: AsyncConnection, drafts: Sequence[Draft]) -> None:
-        """The same for events whose origin was noted earlier."""
+        """The same for events drafted earlier."""
         await _append(db, drafts, self.mac_key)
 
     def draft(self, event: Event) -> Draft:
-        """The event with the time and what is known of where it comes from."""
+        """The event with the current time and origin."""
         return draft(event, current_origin(), to_iso(self.now()))
 
     def has_authenticated(self, seq: int, newest_hash: str, found: str) -> bool:
@@ -111,14 +110,14 @@ class Central:
         return is_authentic(self.mac_key, seq, newest_hash, found)
 
     async def check(self) -> None:
-        """Return when the database answers, takes writes and, in a file, could be written to.
+        """Return when the database answers, accepts writes and, if a file, can be written to.
 
         Raises:
             CentralUnavailable: it does not, or was moved.
         """
-        # However busy the other connections are: the probe has one of its own.
+        # The probe has its own connection, so that busy connections do not matter.
         if isinstance(self.probe, FileProbe):
-            # SQLite's lock is for whoever looks at the right moment. Nor does it tell much how long our own line is.
+            # SQLite's lock goes to whoever polls at the right moment, and the wait in our own line says little.
             async with _turn(self.writers, ahead=True):
                 await self.probe()
             return
@@ -148,15 +147,15 @@ class _EngineProbe(Probe):
 
 
 def open_central(path: Path, mac_key: bytes = b"") -> Central:
-    """The central database in a SQLite file (WAL, synced at each commit, foreign keys on).
+    """Open the central database in a SQLite file (WAL, synced at each commit, foreign keys on).
 
-    The folder must exist; the file is made on first use.
+    The folder must exist; the file is created on first use.
     """
     engine = _engine(file_url(path), module=OneHop())
 
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, see below
+        connection.isolation_level = None  # BEGIN is sent explicitly, see below
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode = WAL")
@@ -168,11 +167,10 @@ def open_central(path: Path, mac_key: bytes = b"") -> Central:
 
 
 def open_remote_central(url: str, auth_token: Token = None, mac_key: bytes = b"") -> Central:
-    """The central database on a libSQL server: `libsql://…`, `https://…` or `http://…`. Foreign keys are on there.
+    """Open the central database on a libSQL server: `libsql://…`, `https://…` or `http://…`. Foreign keys are on there.
 
-    A token that is a function is asked for again when the server refuses the last one.
-
-    How well a commit is kept is the server's setting; sqld's own default does not sync each one to disk.
+    If `auth_token` is a function, it is called again when the server rejects the last token. The durability of a commit
+    is the server's setting; sqld's default does not sync each one to disk.
 
     Raises:
         LibsqlError: the URL cannot be used.
@@ -190,7 +188,7 @@ def _engine(url: URL, *, connections: int = _CONNECTIONS, module: OneHop | None 
 
     @event.listens_for(engine.sync_engine, "begin")
     def _on_begin(connection: Any) -> None:
-        # A deferred transaction that turns to writing may find its view stale and fail; ask for the lock at once.
+        # A deferred transaction that starts writing may fail because its snapshot is stale; take the lock at once.
         reads_only = connection.get_execution_options().get(_READ, False)
         connection.exec_driver_sql(BEGIN if reads_only else BEGIN_IMMEDIATE)
 
@@ -225,7 +223,7 @@ async def _in_our_words() -> AsyncIterator[None]:
 
 
 async def _append(db: AsyncConnection, drafts: Sequence[Draft], key: bytes) -> None:
-    """Add these to the audit trail, in order. The transaction must hold the write lock, as `Central.write` does."""
+    """Append to the audit trail. The transaction must hold the write lock, as `Central.write` does."""
     seq, newest, found = (await db.execute(_HEAD)).one()
     if not is_authentic(key, seq, newest, found):
         drafts = [_restarted(seq, drafts[0].at), *drafts]
@@ -238,7 +236,7 @@ async def _append(db: AsyncConnection, drafts: Sequence[Draft], key: bytes) -> N
 
 
 def _restarted(seq: int, at: str) -> Draft:
-    """A head that is not ours is not covered up: the trail says itself where that happened."""
+    """The entry that marks the start of the trail, or that its head was not written by us."""
     if seq:
         log.error("audit.head_not_ours", seq=seq)
     return draft(Event(RESEALED if seq else STARTED, actor=SYSTEM), Origin(), at)

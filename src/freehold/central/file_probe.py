@@ -1,4 +1,4 @@
-"""Whether the central database's file is there and can be written to, asked on a thread that serves nothing else."""
+"""Checks that the central database's file exists and can be written to, on a separate thread."""
 
 import asyncio
 import sqlite3
@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from freehold.errors import CentralUnavailable
 
-# Is in a central database that takes no writes any more, see `closing.py`.
+# Exists in a central database that no longer accepts writes, see `closing.py`.
 MOVED_MARK = "freehold_central_move"
-# No engine has it, so that a trigger which calls it has a write refused.
+# No engine has this function, so a trigger that calls it makes a write fail.
 MOVED_FUNCTION = "freehold_central_database_was_moved"
 MOVED_SQL = f"SELECT 1 FROM sqlite_schema WHERE name = '{MOVED_MARK}'"
 MOVED = "the central database was moved, or is on its way, and takes no writes here"
@@ -21,19 +21,19 @@ _LOCK_LIMIT_S = 1.5
 
 
 class Probe(ABC):
-    """A way to ask the central database that nobody else stands in."""
+    """Checks the central database without waiting in line."""
 
     @abstractmethod
     async def __call__(self) -> None:
-        """Return when it answers. Raises `CentralUnavailable`, or a fault of the driver."""
+        """Return when it answers. Raises `CentralUnavailable`, or an error of the driver."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of what it holds; another call takes it again."""
+        """Release its resources; another call acquires them again."""
 
 
 class FileProbe(Probe):
-    """Opens the file afresh each time: a connection that is open already would go on with a file that is gone."""
+    """Opens the file anew each time, since an open connection would keep using a file that was deleted."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,7 +41,7 @@ class FileProbe(Probe):
         self._seen: tuple[int, int] | None = None
 
     async def __call__(self) -> None:
-        """Return when a transaction could have been written.
+        """Return if a transaction could be written now.
 
         Raises:
             CentralUnavailable: the file is gone, replaced, damaged or locked, or the database was moved.
@@ -51,7 +51,7 @@ class FileProbe(Probe):
         await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
 
     async def close(self) -> None:
-        """End the thread, when it has nothing left to do."""
+        """End the thread once it is idle."""
         if self._thread is not None:
             self._thread.shutdown(wait=False)
             self._thread = None
@@ -59,7 +59,7 @@ class FileProbe(Probe):
     def _look(self) -> None:
         try:
             self._look_at_file()
-            # Not to be created where it is missing. The lock is taken and given back; nothing is written.
+            # `mode=rw` does not create a missing file. The lock is taken and released; nothing is written.
             uri = f"file:{quote(str(self._path.absolute()))}?mode=rw"
             connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_LIMIT_S, isolation_level=None)
             with closing(connection):

@@ -1,8 +1,8 @@
-"""The lease on a row: how processes share work, written down once for tenants, pending operations and rollouts.
+"""Leases on rows, by which processes share the work on tenants, pending operations and rollouts.
 
-A row is due from `due_at_ms` on. Claiming it puts that time off, so the due time is the lease. As it only ever
-grows from one claim to the next, it is the fencing token too: what came of the work is recorded where the row still
-has the time that it was claimed with. Whoever died is replaced when that time has passed, by whoever looks next.
+A row is due from `due_at_ms` on. Claiming a row postpones that time, so the due time is the lease. It only grows from
+one claim to the next, so it is also the fencing token: results are recorded only if the row still has the due time that
+the claim set. When a process dies, another one can claim its rows once that time has passed.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ from sqlalchemy import ColumnElement, Select, Table, Update, and_, select, text,
 
 @dataclass(frozen=True)
 class Leases:
-    """Statements about the rows of `table` for which `work` holds; among these, `key` is unique.
+    """Statements about the rows of `table` that satisfy `work`; among these, `key` is unique.
 
-    Values may be bound parameters, so that a statement can be put together once.
+    Values may be bound parameters, so that a statement can be compiled once.
     """
 
     table: Table
@@ -31,21 +31,18 @@ class Leases:
     def claim(
         self, among: ColumnElement[bool], *, due_by_ms: Any, lease_until_ms: Any, limit: Any, **values: Any
     ) -> Update:
-        """Take those that have been due for longest. Of two transactions only one gets a row."""
+        """Claim the rows that have been due longest. Only one of two transactions gets a row."""
         longest = self.table.c.due_at_ms
         due = select(self.key).where(self.due(among, due_by_ms)).order_by(longest).limit(limit)
         claiming = update(self.table).where(self.work, self.key.in_(due))
         return claiming.values(due_at_ms=lease_until_ms, **values)
 
     def held(self, key: Any, lease_until_ms: Any) -> ColumnElement[bool]:
-        """Whether a row is still ours: nobody has claimed it since, or changed what is to be done."""
+        """Whether the lease on a row is still ours: nobody has claimed the row since, or changed its work."""
         return and_(self.key == key, self.table.c.due_at_ms == lease_until_ms, self.work)
 
     def renew(self, leases: Mapping[str, int], lease_until_ms: int) -> Update:
-        """Put off the ends of those leases that are still ours; returns their keys.
-
-        One statement, and one round trip, for any number of them.
-        """
+        """Extend the leases that are still ours; returns their keys. One statement for any number of them."""
         ours = text(
             f"({self.key}, {self.table.name}.due_at_ms) IN"
             " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:leases))"
@@ -54,6 +51,6 @@ class Leases:
         return renewing.values(due_at_ms=lease_until_ms).returning(self.key)
 
     def next_due(self, among: ColumnElement[bool]) -> Select[Any]:
-        """When the first one is due, or its lease ends; no row when nothing is to be done."""
+        """When the next row is due or its lease ends; no row if there is no work."""
         due_at_ms = self.table.c.due_at_ms
         return select(due_at_ms).where(due_at_ms.is_not(None), self.work, among).order_by(due_at_ms).limit(1)

@@ -1,7 +1,7 @@
-"""SQLAlchemy's way to a SQLite file, with one hop to the connection's thread for each statement.
+"""SQLAlchemy's access to a SQLite file, with one hop to the connection's thread per statement.
 
-The dialect that this derives from hops four times: for the cursor, the statement, its rows and the close. On a
-machine whose cores are all busy each hop waits for some milliseconds, and with it all who stand in line to write.
+The base dialect hops four times: for the cursor, the statement, its rows and the close. On a machine whose cores are
+all busy, each hop takes some milliseconds, during which all writers in line wait.
 """
 
 import sqlite3
@@ -29,29 +29,29 @@ _LOST = "the transaction was rolled back when a statement failed; roll back, and
 
 
 def file_url(path: Path) -> URL:
-    """For `create_async_engine`, together with `module=OneHop()`."""
+    """The URL for `create_async_engine`, to be used with `module=OneHop()`."""
     return URL.create("sqlite+aiosqlite", database=str(path))
 
 
 class ThreadedConnection(aiosqlite.Connection):
-    """sqlite3's connection on a thread of its own; what it is given is done in order."""
+    """A sqlite3 connection on its own thread; work runs in order."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(partial(sqlite3.connect, *args, **options), _ITER_CHUNK_SIZE)
         self._thread.daemon = True
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` gives there."""
+        """The result of `work`, run on the thread."""
         done: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
         return done
 
     def run_later(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        """Before all that is asked for later. What it gives or raises is lost."""
+        """Run `work` before anything requested later. Its result or error is lost."""
         self._tx.put_nowait((None, partial(work, self._conn)))
 
 
 class _Ran:
-    """What sqlite3's cursor tells of a statement that has run, its rows included."""
+    """The result of a statement: what sqlite3's cursor reports, and all rows."""
 
     __slots__ = ("arraysize", "description", "lastrowid", "rowcount", "rows")
 
@@ -59,7 +59,7 @@ class _Ran:
         self.arraysize = 1
         self.description = None if cursor is None else cursor.description
         self.rows: Iterable[Any] = cursor.fetchall() if cursor is not None and cursor.description else ()
-        # Of a statement with RETURNING it is known once all rows have been read.
+        # With RETURNING, it is known only once all rows have been read.
         self.rowcount = -1 if cursor is None else cursor.rowcount
         self.lastrowid = None if cursor is None else cursor.lastrowid
 
@@ -99,7 +99,7 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
 
 
 class _Connection(AsyncAdapt_aiosqlite_connection):
-    """BEGIN goes with the first statement after it; the end of a transaction that only reads is not waited for."""
+    """Sends BEGIN with the first statement, and does not wait for the end of a read-only transaction."""
 
     __slots__ = ("_begin", "_is_lost", "_is_open", "_reads_only")
     _cursor_cls = _Cursor
@@ -111,7 +111,7 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         self._reads_only = self._is_open = self._is_lost = False
 
     def cursor(self, server_side: bool = False) -> _Cursor:  # noqa: ARG002
-        """A streamed result begins as all others do; its rows arrive together."""
+        """Streamed results are read in one piece like all others."""
         return _Cursor(self)
 
     def begin_with_next(self, sql: str) -> None:
@@ -119,7 +119,7 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         self._begin, self._reads_only = sql, sql == BEGIN
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` gives, in the transaction that is open or that was to begin."""
+        """The result of `work`, run in the open transaction or a pending one."""
         if self._is_lost:
             raise sqlite3.OperationalError(_LOST)
         begin, self._begin = self._begin, ""
@@ -135,14 +135,14 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
             done: T = await self._connection.run(begun)
         except sqlite3.Error:
             if not self._connection.in_transaction:
-                # It did not begin, or SQLite ended it: what comes next must not run outside of it.
+                # It did not begin, or SQLite ended it: later statements must not run outside of it.
                 self._begin = begin
                 self._is_lost = self._is_open and not begin
             raise
         return done
 
     def commit(self) -> None:
-        if self._is_lost:  # what ran before is not there
+        if self._is_lost:  # the earlier statements were rolled back
             raise sqlite3.OperationalError(_LOST)
         self._end(sqlite3.Connection.commit)
 
@@ -158,7 +158,7 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
                     await_(self._connection.run(end))
             except Exception as error:
                 self._handle_exception(error)
-        # Not where it failed: a rollback has to follow.
+        # Not reset after an error: a rollback must follow.
         self._is_open = self._is_lost = False
         self._begin = ""
 

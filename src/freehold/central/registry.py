@@ -1,4 +1,4 @@
-"""The registry's rows in the central database, and what clients said of the versions that they have."""
+"""The registry's rows in the central database, and the versions that clients reported."""
 
 import re
 from collections.abc import Sequence
@@ -116,13 +116,13 @@ def _published(row: PublishedMigration) -> Event:
     return Event("registry.migration_published", f"migration:{row.version}", facts)
 
 
-# What clients said of themselves, and where tenants are.
+# What clients report about themselves, and the versions of tenants.
 
-_A_TRANSACTION = 500  # others must get at the write lock in between
+_A_TRANSACTION = 500  # so that others get the write lock in between
 _MOST_ANONYMOUS = 50_000
 _APPS_NAMED = 5
 
-# A user may be gone by now. Of two processes the one that heard the device later is right.
+# The user may have been deleted. Of two processes, the later report of a device wins.
 _SAVE_USER = text("""
 INSERT INTO user_report (user_id, device, app_version, app_order, schema_version, seen_at_ms)
 SELECT :user_id, :device, :app_version, :app_order, :schema_version, :seen_at_ms
@@ -148,7 +148,7 @@ DELETE FROM client_report WHERE device IN (
 )
 """)
 
-# Each user once, by the oldest of their apps.
+# Each user is counted once, by their oldest app.
 _APPS = text("""
 SELECT app_version, schema_version, sum(NOT is_guest), sum(is_guest) FROM (
   SELECT report.app_version, report.schema_version, coalesce(user.isAnonymous, 0) AS is_guest,

@@ -62,27 +62,27 @@ account = Table(
     Column("password", Text),
     Column("createdAt", Text, nullable=False),
     Column("updatedAt", Text, nullable=False),
-    # Not better-auth's: the address that the issuer vouched for at a sign-in with this identity. Empty if it never
-    # has, NULL where nobody noted it: in older rows, and in imported ones.
+    # Not in better-auth: the address that the issuer vouched for at a sign-in with this identity. Empty if it never
+    # has; NULL if unknown: in older and in imported rows.
     Column("vouchedFor", Text),
-    # Not better-auth's: two callbacks at once must not give one identity to two users.
+    # Not in better-auth: two concurrent callbacks must not give one identity to two users.
     Index("account_providerId_accountId_idx", "providerId", "accountId", unique=True),
 )
 
-# Codes, links and states that wait to be used, once, before they expire. What is secret in a row is only its hash.
+# Codes, links and states for one use, until they expire. Secrets are stored only as hashes.
 verification = Table(
     "verification",
     metadata,
     Column("id", Text, primary_key=True, nullable=False),
     Column("identifier", Text, nullable=False, index=True),
     Column("value", Text, nullable=False),
-    # Indexed, which better-auth's is not: each writer deletes a few rows that expired long ago.
+    # Indexed, unlike better-auth's: each writer deletes a few long-expired rows.
     Column("expiresAt", Text, nullable=False, index=True),
     Column("createdAt", Text, nullable=False),
     Column("updatedAt", Text, nullable=False),
 )
 
-# A guest who signed in to an account they had: the user may open the guest's database, and delete it.
+# A guest who signed in to an existing account, whose user may open the guest's database and delete it.
 guest_link = Table(
     "guest_link",
     metadata,
@@ -131,7 +131,7 @@ apikey = Table(
     Column("metadata", Text),
 )
 
-# All of one session are one family: each but the newest has been used, and the session takes them with it.
+# All refresh tokens of a session form a family: all but the newest are used, and they are deleted with the session.
 refresh_token = Table(
     "refresh_token",
     metadata,
@@ -154,7 +154,7 @@ tenant = Table(
     Column("schema_version", Integer, nullable=False),
     Column("error", Text),
     Column("attempts", Integer, nullable=False),
-    # When a provisioner may (again) take it, in milliseconds since 1970; NULL when there is nothing to do.
+    # When a provisioner may claim it (again), in milliseconds since 1970; NULL when there is nothing to do.
     Column("due_at_ms", Integer),
     Column("created_at", Text, nullable=False),
     Column("updated_at", Text, nullable=False),
@@ -162,8 +162,9 @@ tenant = Table(
     Index("tenant_state_idx", "state", "id"),
 )
 
-# Databases that no tenant has: `making` for one (until `due_at_ms`), `waiting` for one, or `discarded` by one. A
-# name is here or in `tenant` before its provider is asked for it, and leaves only when the provider says it is gone.
+# Databases without a tenant: being made or kept (`making`, until `due_at_ms`), ready in the pool (`waiting`), or to be
+# deleted (`discarded`). A name is here or in `tenant` before its provider is asked to create it, and is removed only
+# when the provider has confirmed that it is gone.
 unowned_database = Table(
     "unowned_database",
     metadata,
@@ -205,7 +206,7 @@ registry_key = Table(
     Column("created_at", Text, nullable=False),
 )
 
-# The newest one says what the registry is; older ones are kept, for their counters are never used again.
+# The newest row is the current state of the registry; older ones are kept so that their counters are never reused.
 registry_manifest = Table(
     "registry_manifest",
     metadata,
@@ -215,7 +216,7 @@ registry_manifest = Table(
     Column("expires_at_s", Integer, nullable=False),
     Column("key_id", Text, nullable=False),
     Column("signature", Text, nullable=False),
-    # Empty in states of before there was such a text.
+    # Empty in states from before there was such a text.
     Column("text", Text, nullable=False, server_default=""),
     Column("text_signature", Text, nullable=False, server_default=""),
 )
@@ -236,7 +237,7 @@ registry_key_statement = Table(
     Column("signature", Text, nullable=False),
 )
 
-# What apps say of themselves when nobody is signed in, one row a device. `place` is a keyed hash of an address.
+# What apps report while nobody is signed in, one row per device. `place` is a keyed hash of an address.
 client_report = Table(
     "client_report",
     metadata,
@@ -249,7 +250,7 @@ client_report = Table(
     Index("client_report_place_idx", "place", "seen_at_ms"),
 )
 
-# What the apps of signed-in users say of themselves, some devices each. `app_order` sorts as versions do.
+# What the apps of signed-in users report, for a few devices each. `app_order` sorts like versions.
 user_report = Table(
     "user_report",
     metadata,
@@ -302,16 +303,16 @@ rollout_step = Table(
     Column("attempts", Integer, nullable=False),
     Column("requests", Integer, nullable=False),
     Column("duration_ms", Integer, nullable=False),
-    # When a worker may (again) take it, in milliseconds since 1970; NULL when it has ended.
+    # When a worker may claim it (again), in milliseconds since 1970; NULL when it has ended.
     Column("due_at_ms", Integer),
     Column("restore_point", Text),
-    # What the tenant had before it was taken back, each time: names with a space between.
+    # The names of the databases that were replaced when the tenant was restored, joined by spaces.
     Column("set_aside", Text),
     Index("rollout_step_due_idx", "rollout_id", "wave", "due_at_ms"),
     Index("rollout_step_state_idx", "rollout_id", "state", "wave"),
 )
 
-# The workers on a rollout: each says again and again that it is at work, and counts until `until_ms`.
+# The workers on a rollout: each renews `until_ms` while it is at work.
 rollout_worker = Table(
     "rollout_worker",
     metadata,
@@ -320,7 +321,7 @@ rollout_worker = Table(
     Column("until_ms", Integer, nullable=False),
 )
 
-# The feed that `central/changes.py` follows; written by triggers only (see migrations/), pruned by a trigger too.
+# The feed that `central/changes.py` follows; written and pruned only by triggers (see migrations/).
 change = Table(
     "change",
     metadata,
@@ -330,7 +331,8 @@ change = Table(
     sqlite_autoincrement=True,
 )
 
-# The audit trail, see docs/audit.md. Rows come in through the view `audit_append` only; triggers refuse the rest.
+# The audit trail, see docs/audit.md. Rows can be added only through the view `audit_append`; triggers reject other
+# writes.
 audit_entry = Table(
     "audit_entry",
     metadata,
@@ -345,7 +347,7 @@ audit_entry = Table(
     Column("hash", Text, nullable=False),
 )
 
-# One row: the newest entry, sealed with a key that the database does not hold.
+# One row: the newest entry, sealed with a key that is not in the database.
 audit_head = Table(
     "audit_head",
     metadata,
@@ -355,8 +357,8 @@ audit_head = Table(
     Column("seal", Text, nullable=False),
 )
 
-# How often wrong passwords were tried for an address, and from one place; keys are keyed hashes, see `auth.lockout`.
-# Rows exist for addresses of nobody too.
+# Wrong passwords per address, and per address and place; keys are keyed hashes, see `auth.lockout`. Unknown addresses
+# have rows too.
 wrong_password = Table(
     "wrong_password",
     metadata,

@@ -1,4 +1,4 @@
-"""Brings the central database to the newest schema, safely with other processes starting at the same time."""
+"""Upgrades the central database to the newest schema; several processes may do this at the same time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ _CHECKOUT = Path(__file__).parents[3] / "migrations"
 
 
 async def upgrade_central(central: Central) -> None:
-    """Apply what is missing, all in one transaction; a second process waits for the first and finds it done.
+    """Apply missing migrations in one transaction; a second process waits for the first and finds it done.
 
     Raises:
         CentralUnavailable: no answer, or the write lock was not free in time.
@@ -38,7 +38,7 @@ def migration_config(connection: Connection) -> "Config":
 
 
 def newest_revision() -> str:
-    """The number of the last migration, by which its file is named."""
+    """The number of the last migration, which is the prefix of its file's name."""
     return max(path.name for path in (_folder() / "versions").glob("[0-9]*_*.py")).split("_")[0]
 
 
@@ -47,7 +47,7 @@ def _folder() -> Path:
 
 
 def _is_newest(connection: Connection) -> bool:
-    """Asked first, and without Alembic: most starts have nothing to upgrade, and it takes long to load."""
+    """Checked first and without Alembic, which is slow to load: most starts have nothing to upgrade."""
     if not inspect(connection).has_table("alembic_version"):
         return False
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()

@@ -1,4 +1,4 @@
-"""Users as they care for their accounts and sessions. Implements `freehold.auth.ports.AccountStore`."""
+"""Users' own accounts and sessions. Implements `freehold.auth.ports.AccountStore`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +29,7 @@ from freehold.dates import from_iso, to_iso
 
 @dataclass(frozen=True, slots=True)
 class CentralAccounts:
-    """Each method is one short transaction. The change feed tells every process of what is deleted."""
+    """Each method is one short transaction. The change feed reports deletions to every process."""
 
     central: Central
 
@@ -65,7 +65,7 @@ class CentralAccounts:
     async def prove(self, owner: User, proof: Proof, now: datetime) -> Proved | None:
         moment = to_iso(now)
         async with constraints(), self.central.write() as db:
-            # The address must be theirs as it was when it was looked up.
+            # The user must still have the address that was looked up.
             found = await find_credential(db, (user.c.id == owner.user_id) & (user.c.email == owner.email))
             if found is None:
                 return None
@@ -117,7 +117,7 @@ class CentralAccounts:
     async def list_sessions(self, user_id: str, now: datetime) -> list[Session]:
         wanted = (
             select(*LABELLED_SESSION)
-            # Those that an administrator began in the user's name are not for the user to see.
+            # Users do not see the sessions of administrators who impersonate them.
             .where(session.c.userId == user_id, session.c.expiresAt > to_iso(now), session.c.impersonatedBy.is_(None))
             .order_by(session.c.createdAt)
         )

@@ -84,7 +84,7 @@ class CentralApiKeys:
 
     async def use_api_key(self, key_hash: str, use: Callable[[ApiKey], ApiKey]) -> ApiKey | None:
         is_it = apikey.c.key == key_hash
-        # The write lock is taken first: of many uses at once each sees what the one before has left.
+        # The write lock is taken first, so that each of several concurrent uses sees the result of the previous one.
         async with self.central.write() as db:
             found = await _find(db, is_it)
             if found is None:
@@ -104,13 +104,13 @@ async def _find(db: AsyncConnection, is_it: Any) -> ApiKey | None:
 
 
 def _about(key: ApiKey) -> tuple[str, Facts]:
-    """Target and details of an event."""
+    """The target and details of an audit event."""
     details = {"user": f"user:{key.reference_id}", "start": key.start, "expires_at": key.expires_at}
     return f"key:{key.key_id}", details
 
 
 def _row(key: ApiKey) -> dict[str, Any]:
-    """Booleans as 0 and 1, structures as JSON text, as better-auth keeps them."""
+    """Booleans are stored as 0 and 1, structures as JSON text, as in better-auth."""
     row: dict[str, Any] = msgspec.to_builtins(key)
     for name in _JSON_COLUMNS:
         row[name] = None if row[name] is None else msgspec.json.encode(row[name]).decode()
@@ -127,7 +127,7 @@ def _key(row: RowMapping) -> ApiKey:
 
 
 def _permissions(text: str | None) -> Permissions | None:
-    """None says nothing about them; what cannot be read permits nothing."""
+    """The permissions; None if the key has none of its own. Unreadable ones permit nothing."""
     if text is None or text == "null":
         return None
     try:
@@ -137,7 +137,7 @@ def _permissions(text: str | None) -> Permissions | None:
 
 
 def _decoded(text: str | None) -> Any:
-    """better-auth writes the text `null` for nothing, and once wrote JSON inside JSON."""
+    """The decoded value; better-auth writes the text `null` for none, and once wrote JSON inside JSON."""
     found = text
     for _ in range(2):
         if isinstance(found, str):

@@ -1,7 +1,7 @@
-"""The one place where an address becomes proved, and where every other way into its account ends.
+"""The only place that marks an address as proved, and that revokes all other access to its account.
 
-Whatever shows that an address is someone's comes through `arrive`, in the transaction that uses up the code, the
-link or the identity. See `freehold.auth.proofs` for what is meant, docs/security.md for the decisions.
+Every proof of an address goes through `arrive`, in the transaction that uses up the code, the link or the identity.
+`freehold.auth.proofs` has the rules, docs/security.md the decisions.
 """
 
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ class _Ended:
 
 
 async def arrive(central: Central, db: AsyncConnection, owner: User, proof: Proof, now: str) -> bool:
-    """Write down that `owner`, as they stand in this transaction, has proved their address; whether it is the first.
+    """Record that `owner`, as read in this transaction, has proved their address; returns whether for the first time.
 
-    What is not kept by the proof ends if nobody proved an address of this account before, if it is a reset, or if
-    the address is new and whoever proved it has no session of the account.
+    Everything that the proof does not keep is revoked if this is the first proof of the account's address, or a reset,
+    or if the address is new and was proved without a session of the account.
     """
     is_first = not owner.email_verified
     ends_others = is_first or proof.way in RESETS or (bool(proof.new_email) and not proof.kept.session_ids)
@@ -56,7 +56,7 @@ async def arrive(central: Central, db: AsyncConnection, owner: User, proof: Proo
 async def end_access(
     central: Central, db: AsyncConnection, user_id: str, reason: str, *, email: str, kept: Kept = NOTHING
 ) -> None:
-    """End every way into the account but what is kept, and identities whose issuer vouched for this address."""
+    """Revoke all access to the account except `kept` and the identities whose issuer vouched for this address."""
     theirs = account.c.userId == user_id
     ended_passwords = await db.execute(
         delete(account).where(theirs, IS_PASSWORD, account.c.password.is_distinct_from(kept.password_hash))
@@ -78,14 +78,14 @@ async def end_access(
 
 
 async def end_sessions(db: AsyncConnection, user_id: str, *, but: ColumnElement[bool] | None = None) -> int:
-    """End their sessions, and those in which they act as someone else; how many there were."""
+    """End the user's sessions and impersonations; returns how many."""
     theirs = or_(session.c.userId == user_id, session.c.impersonatedBy == user_id)
     ending = delete(session).where(theirs if but is None else and_(theirs, not_(but)))
     return (await db.execute(ending)).rowcount
 
 
 async def end_api_keys(central: Central, db: AsyncConnection, user_id: str, reason: str) -> int:
-    """End all API keys of the user, each with its entry in the audit trail; how many there were."""
+    """Delete all API keys of the user, each with an audit event; returns how many."""
     ending = delete(apikey).where(apikey.c.referenceId == user_id).returning(apikey.c.id, apikey.c.start)
     rows = (await db.execute(ending)).all()
     if rows:
@@ -98,7 +98,7 @@ async def end_api_keys(central: Central, db: AsyncConnection, user_id: str, reas
 
 
 async def is_alive(db: AsyncConnection, session_id: str, user_id: str, now: str) -> bool:
-    """Whether this session of the user is still there: what it asked for is done in its owner's name."""
+    """Whether the user's session is still live."""
     found = select(session.c.id).where(
         session.c.id == session_id, session.c.userId == user_id, session.c.expiresAt > now
     )
@@ -106,7 +106,7 @@ async def is_alive(db: AsyncConnection, session_id: str, user_id: str, now: str)
 
 
 def _changes(owner: User, proof: Proof, *, is_first: bool) -> dict[str, Any]:
-    """Columns that are another afterwards."""
+    """The columns that the proof changes."""
     changes: dict[str, Any] = {}
     if is_first:
         changes = {"emailVerified": 1, "isAnonymous": 0}
@@ -126,14 +126,14 @@ async def _set_password(db: AsyncConnection, user_id: str, chosen: Chosen, now: 
 
 
 async def _forget_pending(db: AsyncConnection, *emails: str) -> None:
-    """Codes for these addresses, and to change them. Links are void by what they are bound to."""
+    """Delete codes for these addresses, and codes to change them. Links become void by what they are bound to."""
     names = [f"{kind}-otp-{email}" for kind in _KINDS_OF_CODES for email in emails]
     to_change = [_begins(f"change-email-otp-{email}-") for email in emails]
     await db.execute(delete(verification).where(or_(verification.c.identifier.in_(names), *to_change)))
 
 
 def _begins(prefix: str) -> ColumnElement[bool]:
-    # As a range, so that the index is used; all of these names are ASCII.
+    # A range, so that the index is used; all these names are ASCII.
     return and_(verification.c.identifier >= prefix, verification.c.identifier < f"{prefix}\x7f")
 
 
@@ -145,7 +145,7 @@ def _is_identity(identity: tuple[str, str] | None) -> ColumnElement[bool]:
 
 
 def _proved(owner: User, proof: Proof, *, is_first: bool) -> list[Event]:
-    """Whoever has a code or link from the owner's mail acts as the owner, signed in or not."""
+    """Anyone with a code or link from the owner's mail acts as the owner, signed in or not."""
     who = f"user:{owner.user_id}"
     events = []
     if proof.way in RESETS:

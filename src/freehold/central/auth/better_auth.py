@@ -1,4 +1,4 @@
-"""An existing better-auth database, only read: a SQLite file, or a database on a libSQL server.
+"""Reads an existing better-auth database: a SQLite file, or a database on a libSQL server.
 
 Implements `freehold.auth.importing.service.UserSource`.
 """
@@ -30,7 +30,7 @@ class _Database(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BetterAuthDatabase:
-    """Its tables `user`, `account` and `session`, with the columns of whatever plugins it had."""
+    """Its tables `user`, `account` and `session`, with the columns of any plugins it had."""
 
     database: _Database
 
@@ -53,7 +53,7 @@ class BetterAuthDatabase:
         ids = [row["id"] for row in users]
         marks = ",".join("?" * len(ids))
         accounts = await self.database.query(f'SELECT * FROM "account" WHERE "userId" IN ({marks})', ids)
-        # Those that have ended are left out later: dates are kept in more than one form.
+        # Expired ones are left out later, because dates have several formats.
         sessions = await self.database.query(f'SELECT * FROM "session" WHERE "userId" IN ({marks})', ids)
         accounts_of, sessions_of = _by_user(accounts), _by_user(sessions)
         return [Record(user=row, accounts=accounts_of[row["id"]], sessions=sessions_of[row["id"]]) for row in users]
@@ -61,7 +61,7 @@ class BetterAuthDatabase:
 
 @asynccontextmanager
 async def open_better_auth(url: str, auth_token: str | None = None) -> AsyncIterator[BetterAuthDatabase]:
-    """The database at a path, a `file:` URL, or a `libsql:`, `https:` or `http:` URL.
+    """Open the database at a path, a `file:` URL, or a `libsql:`, `https:` or `http:` URL.
 
     Raises:
         UnusableSource: there is none, or it is not a better-auth database.
@@ -92,7 +92,7 @@ def _open_file(url: str) -> sqlite3.Connection:
         file = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         file.row_factory = sqlite3.Row
         file.execute("PRAGMA query_only = ON")
-        # One view of all of it, whoever writes meanwhile.
+        # A transaction, for one consistent snapshot while others write.
         file.execute("BEGIN")
         file.execute("SELECT 1 FROM sqlite_schema").fetchone()
     except sqlite3.Error as error:
@@ -127,7 +127,7 @@ class _Server:
             raise SourceUnavailable from error
         except Refused as error:
             raise UnusableSource(
-                f"the database refuses us with status {error.status}; look at the URL and the token"
+                f"the database refused the request with status {error.status}; check the URL and the token"
             ) from error
         except LibsqlError as error:
             raise UnusableSource(f"{_NOT_THERE}{error.explanation}") from error
@@ -141,7 +141,7 @@ def _by_user(rows: Sequence[_Row]) -> Mapping[Any, list[_Row]]:
     return found
 
 
-# Users in a file, one JSON object a line. Implements `freehold.auth.importing.service.UserSource`.
+# Users in a file, one JSON object per line. Implements `freehold.auth.importing.service.UserSource`.
 
 _MAX_LINE = 1_000_000
 
@@ -150,12 +150,12 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 @dataclass(frozen=True, slots=True)
 class UserLines:
-    """Read once, line by line. A line that cannot be read is one user who cannot, and no more."""
+    """Read once, line by line. A line that cannot be read affects only its own user."""
 
     lines: IO[bytes]
 
     async def count(self) -> None:
-        """A stream does not say how long it is."""
+        """Unknown for a stream."""
 
     async def batches(self, size: int) -> AsyncGenerator[Sequence[Record], None]:
         number = 0
@@ -169,10 +169,10 @@ class UserLines:
 
 
 def record_of(line: bytes, number: int) -> Record:
-    """A user from a line such as `{"email": "ada@example.com", "name": "Ada", "password": "SALT:KEY"}`.
+    """The user from a line such as `{"email": "ada@example.com", "name": "Ada", "password": "SALT:KEY"}`.
 
     The user's fields are better-auth's; `accounts` and `sessions` are arrays of objects with its columns, and
-    `password` is short for an account that has just a password's hash.
+    `password` is short for an account with only a password hash.
     """
     if len(line) > _MAX_LINE:
         return Record(user={}, fault=f"line {number} is longer than a million bytes")

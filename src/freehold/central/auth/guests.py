@@ -1,4 +1,4 @@
-"""Guests' rows: growing into users, being linked to users. See `freehold.auth.users.guests`."""
+"""Turns guests into users, links them to users, and removes departed ones. See `freehold.auth.users.guests`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from freehold.tenants.guests import GuestLink
 
 
 async def grow_up(central: Central, db: AsyncConnection, new: User) -> bool:
-    """Overwrite the guest of this id, and end their sessions and keys. False if the guest no longer exists."""
+    """Overwrite the guest with this id, and end their sessions and keys. False if the guest no longer exists."""
     grown = await db.execute(
         user.update()
         .where(user.c.id == new.user_id, user.c.isAnonymous == 1, ~exists().where(guest_link.c.guest_id == new.user_id))
@@ -33,10 +33,7 @@ async def grow_up(central: Central, db: AsyncConnection, new: User) -> bool:
 
 
 async def link_guest(central: Central, db: AsyncConnection, guest_id: str, user_id: str, now: str) -> bool:
-    """Let the user open the guest's database, and end the guest's sessions and keys.
-
-    False if it is not a guest, or no longer.
-    """
+    """Let the user open the guest's database, and end the guest's sessions and keys. False if it is not a guest."""
     row = select(user.c.id, literal(user_id), literal(now)).where(user.c.id == guest_id, user.c.isAnonymous == 1)
     linked = await db.execute(
         insert(guest_link).from_select(["guest_id", "user_id", "created_at"], row).on_conflict_do_nothing()
@@ -78,9 +75,9 @@ def _link(user_id: str, guest_id: str) -> Select[tuple[str]]:
 
 
 async def remove_departed(central: Central, before: datetime, now: datetime, limit: int) -> int:
-    """Guests of whom nothing was heard for long: see `auth.users.departed_guests`."""
+    """Remove guests who have been inactive since `before`; returns how many. See `auth.users.departed_guests`."""
     departed = _departed(to_iso(before), to_iso(now)).limit(limit)
-    async with central.read() as db:  # mostly there is nobody, and no lock to be taken
+    async with central.read() as db:  # usually there are none: avoid the write lock
         if (await db.execute(departed.limit(1))).first() is None:
             return 0
     async with central.write() as db:
@@ -91,7 +88,7 @@ async def remove_departed(central: Central, before: datetime, now: datetime, lim
 
 
 def _departed(before: str, now: str) -> Select[tuple[str]]:
-    """Those who can still come are none, nor those whose database waits for the user they became."""
+    """Guests without a live session or activity since `before`. Guests linked to a user are kept for that user."""
     has_session = exists().where(
         session.c.userId == user.c.id, or_(session.c.expiresAt > now, session.c.updatedAt > before)
     )

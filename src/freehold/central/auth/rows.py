@@ -1,4 +1,4 @@
-"""Rows of users, their accounts and sessions, as all stores of users read, write and delete them."""
+"""Rows of users, their accounts and sessions, for all stores of users."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,13 +24,13 @@ _GONE = ("deleting", "deleted")
 
 
 def _labelled(table: Table) -> list[Any]:
-    """Columns as `user_name`, `session_token`, for two tables have some of the same names."""
+    """Columns as `user_name`, `session_token`, because some names occur in both tables."""
     return [column.label(f"{table.name}_{column.name}") for column in table.c]
 
 
 LABELLED_USER, LABELLED_SESSION = _labelled(user), _labelled(session)
 
-# How far the change feed is; read in the same statement, hence in the same view, as what it is asked with.
+# The position of the change feed; read in the same statement, and therefore the same snapshot, as the other columns.
 SEEN = select(func.coalesce(func.max(change.c.seq), 0)).scalar_subquery().label("seen")
 
 IS_PASSWORD = and_(account.c.providerId == CREDENTIAL, account.c.accountId == account.c.userId)
@@ -43,7 +43,7 @@ _CREDENTIALS: Select[Any] = select(*LABELLED_USER, account.c.password).select_fr
 
 
 async def find_credential(db: AsyncConnection, which: ColumnElement[bool]) -> Credential | None:
-    """The user of this condition, with the hash of their password."""
+    """The user that matches this condition, with their password hash."""
     row = (await db.execute(_CREDENTIALS.where(which))).mappings().first()
     return Credential(user=user_of(row), password_hash=row["password"]) if row else None
 
@@ -82,7 +82,7 @@ def session_of(row: RowMapping) -> Session:
 
 
 def _date(text: str) -> str:
-    """As clients need it, also if another program wrote the row with more digits or another zone."""
+    """In the clients' format, also if another program wrote the row with more digits or another time zone."""
     return to_iso(from_iso(text))
 
 
@@ -96,7 +96,7 @@ def account_row(
     scope: str | None = None,
     vouched_for: str | None = None,
 ) -> dict[str, Any]:
-    """A way to sign in. Without any token of a provider: see docs/decisions/0019-social-sign-in.md."""
+    """A row for a way to sign in. It has no tokens of a provider: see docs/decisions/0019-social-sign-in.md."""
     return {
         "id": random_id(),
         "accountId": account_id,
@@ -130,8 +130,7 @@ async def remove_user(
 ) -> bool:
     """Delete the user with accounts, sessions and guests, and mark their tenants `deleting`, due at once.
 
-    In the caller's transaction, with its entry in the audit trail: a crash leaves all or nothing. False if there is
-    no such user.
+    Runs in the caller's transaction and records the audit event there. False if there is no such user.
     """
     is_deleted = await _delete_user(db, user_id, now)
     if is_deleted:
@@ -140,11 +139,11 @@ async def remove_user(
 
 
 async def _delete_user(db: AsyncConnection, user_id: str, now: datetime) -> bool:
-    # What they left behind as a guest would have no owner any more.
+    # Databases from when the user was a guest would have no owner any more.
     guests = select(guest_link.c.guest_id).where(guest_link.c.user_id == user_id)
     for guest_id in (await db.execute(guests)).scalars().all():
         await _delete_user(db, guest_id, now)
-    # Accounts and sessions go with their user: the tables say so.
+    # Accounts and sessions are deleted by cascade.
     deleted = await db.execute(user.delete().where(user.c.id == user_id))
     await db.execute(
         tenant.update()
@@ -156,11 +155,11 @@ async def _delete_user(db: AsyncConnection, user_id: str, now: datetime) -> bool
 
 @asynccontextmanager
 async def constraints(gone: str = "the user no longer exists") -> AsyncIterator[None]:
-    """Around a transaction: what the tables' constraints refuse, in our words.
+    """Wrap a transaction and translate violated constraints.
 
     Raises:
         EmailTaken, IdentityTaken: someone else has it.
-        NotFound: what a row refers to is `gone`.
+        NotFound: the referenced row is `gone`.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Identities at providers, and tries to sign in there."""
+"""Identities at providers, and pending sign-ins with them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,12 +21,12 @@ from freehold.central.engine import Central
 from freehold.central.tables import account, user, verification
 from freehold.dates import to_iso
 
-_SWEPT = 20  # how many expired rows a new one takes away: more than come, so that they do not pile up
+_SWEPT = 20  # expired rows deleted for each new one, so that they do not accumulate
 
 
 @dataclass(frozen=True, slots=True)
 class CentralSocial:
-    """Implements `auth.social.service.SocialStore`; tries are in better-auth's table for such things."""
+    """Implements `auth.social.service.SocialStore`; attempts are stored in better-auth's `verification` table."""
 
     central: Central
 
@@ -94,7 +94,7 @@ class CentralSocial:
         async with self.central.write() as db:
             found = await _credential(db, asking.user_id, identity.email)
             if found is None or not await is_alive(db, asking.session_id, asking.user_id, moment):
-                raise SocialRefusal("state_mismatch", "the session that asked has ended, or its user moved")
+                raise SocialRefusal("state_mismatch", "the session has ended, or its user has another address by now")
             owner = await _owner(db, identity)
             if owner not in {None, asking.user_id}:
                 raise SocialRefusal("account_already_linked_to_different_user", "someone else has this identity")
@@ -135,7 +135,7 @@ class CentralSocial:
 
 
 async def _credential(db: AsyncConnection, user_id: str, email: str) -> Credential | None:
-    """The user, if this is their address."""
+    """The user, if they have this address."""
     return await find_credential(db, (user.c.id == user_id) & (user.c.email == email))
 
 
@@ -151,7 +151,7 @@ async def _owner(db: AsyncConnection, identity: Identity) -> str | None:
 
 
 def _linked(user_id: str, identity: Identity) -> Event:
-    # At an implicit link nobody is signed in yet: it is the user who does it.
+    # At an implicit link nobody is signed in yet: the user is the actor.
     return Event("user.account_linked", f"user:{user_id}", {"provider": identity.provider_id}, actor=f"user:{user_id}")
 
 

@@ -1,4 +1,4 @@
-"""What tokens depend on: signing keys, refresh tokens, and sessions and API keys by their ids."""
+"""Stores for tokens: signing keys, refresh tokens, and sessions and API keys by id."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class CentralRefreshTokens:
     async def use_refresh_token(
         self, token_hash: str, successor: StoredRefreshToken, *, repeatable_since: str, now: str
     ) -> UsedRefreshToken | None:
-        # The write lock is taken first: of requests with the same token one is the first.
+        # The write lock is taken first, so that one of several requests with the same token is the first.
         async with self.central.write() as db:
             row = await _found(db, token_hash)
             if row is None or row["expires_at"] <= now:
@@ -99,7 +99,7 @@ class CentralSigningKeys:
         self, new: StoredKey, *, seen: Sequence[StoredKey], retired: Sequence[StoredKey], removed: Sequence[StoredKey]
     ) -> bool:
         async with self.central.write() as db:
-            # The write lock is held from here on: of several that replace the same keys, one does.
+            # The write lock is held from here on, so that only one of several processes replaces the same keys.
             found = (await db.execute(select(jwks.c.id, jwks.c.expiresAt))).all()
             if {tuple(row) for row in found} != {(row.key_id, row.expires_at) for row in seen}:
                 return False
@@ -133,7 +133,7 @@ _FIND_KEY = select(apikey.c.enabled, apikey.c.expiresAt, *LABELLED_USER, SEEN).s
 
 @dataclass(frozen=True, slots=True)
 class CentralTokenSubjects:
-    """Implements `auth.tokens.subjects.TokenSubjectStore`. No session is older than `session_max_age`."""
+    """Implements `auth.tokens.subjects.TokenSubjectStore`. No session lives longer than `session_max_age`."""
 
     central: Central
     session_max_age: timedelta = MAX_AGE

@@ -1,4 +1,4 @@
-"""Users as administrators see and change them. Implements `freehold.auth.users.admin.AdminStore`."""
+"""Users for administrators. Implements `freehold.auth.users.admin.AdminStore`."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ _USERS: Select[Any] = select(*LABELLED_USER)
 
 @dataclass(frozen=True, slots=True)
 class CentralUserAdmin:
-    """Each method is one transaction; `users` writes the rows that every new user gets."""
+    """Each method is one transaction; `users` writes the rows of new users."""
 
     central: Central
     users: CentralUsers
@@ -112,7 +112,7 @@ class CentralUserAdmin:
     async def begin_impersonation(self, new: Session) -> None:
         event = Event("user.impersonated", f"user:{new.user_id}", {"session_id": new.session_id})
         async with constraints(), self.central.write() as db:
-            # The administrator's own rights may have ended since they were looked at.
+            # The administrator's own rights may have been revoked since they were checked.
             admin = await _find(db, new.impersonated_by or "")
             if admin is None or admin.banned or not admin.is_admin:
                 raise NotFound("the administrator no longer exists")
@@ -133,7 +133,7 @@ async def _find(db: AsyncConnection, user_id: str) -> User | None:
 
 
 def _unproved(edit: UserEdit, found: User) -> UserEdit:
-    """Nobody has proved a new address yet, unless the administrator says so: its owner is to arrive."""
+    """A new address counts as unproved unless the administrator says otherwise."""
     is_another = isinstance(edit.email, str) and edit.email != found.email
     if is_another and edit.email_verified is msgspec.UNSET:
         return msgspec.structs.replace(edit, email_verified=False)
@@ -148,7 +148,7 @@ async def _end_what_is_no_longer_allowed(db: AsyncConnection, user_id: str, edit
 
 
 def _edited(user_id: str, edit: UserEdit) -> list[Event]:
-    """What the audit trail is told: roles and bans by name, the rest as the names of the fields."""
+    """The audit events: roles and bans with their values, other changes as names of fields."""
     target = f"user:{user_id}"
     fields = set(msgspec.to_builtins(edit))
     events = []
@@ -165,7 +165,7 @@ def _edited(user_id: str, edit: UserEdit) -> list[Event]:
     return events or [Event("user.updated", target, {"fields": ",".join(sorted(fields))})]
 
 
-# Searching, filtering and sorting users. Field names come from outside and are looked up, never put into SQL.
+# Searching, filtering and sorting users. Field names come from clients: they are looked up, never put into SQL.
 
 _BOOLEANS = {"emailVerified", "banned", "isAnonymous"}
 _TRUE = {"true", "1"}
@@ -190,7 +190,7 @@ def matching(query: UserQuery) -> list[ColumnElement[bool]]:
 
 
 def ordered(query: UserQuery) -> list[ColumnElement[Any]]:
-    """The order of a query; the id decides between equals, so that pages do not overlap. Raises `NoSuchField`."""
+    """The order of a query, with the id as tiebreaker so that pages do not overlap. Raises `NoSuchField`."""
     column = _column(query.sort_by)
     if query.is_descending:
         return [column.desc(), user.c.id.desc()]
@@ -226,7 +226,7 @@ def _column(name: str) -> ColumnElement[Any]:
     if name not in user.c:
         raise NoSuchField(f"users have no field `{name[:40]}`")
     column: ColumnElement[Any] = user.c[name]
-    # What better-auth, or a tool, left empty is the same as what it stands for.
+    # better-auth or another tool may have left a column NULL instead of writing its default.
     if name == "role":
         return func.coalesce(column, USER_ROLE)
     return func.coalesce(column, 0) if name in _BOOLEANS else column

@@ -1,4 +1,4 @@
-"""Writes users who come from somewhere else. Implements `freehold.auth.importing.service.UserImportStore`."""
+"""Writes imported users. Implements `freehold.auth.importing.service.UserImportStore`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from freehold.central.tenants.rows import new_tenant_row
 
 @dataclass(slots=True)
 class _Taken:
-    """What is in use already, among what the batch brings; grows with each newcomer who is let in."""
+    """What is already in use, of everything in the batch; grows with each user who is added."""
 
     emails: dict[str, str]
     user_ids: set[str]
@@ -31,7 +31,7 @@ class _Taken:
 
 @dataclass(frozen=True, slots=True)
 class CentralUserImport:
-    """`provider_name` is written into the tenants of those who come."""
+    """`provider_name` is the provider of the new users' tenants."""
 
     central: Central
     provider_name: str
@@ -132,7 +132,7 @@ async def _taken(db: AsyncConnection, users_to_import: Sequence[Newcomer]) -> _T
 
 
 def _is_free(taken: set[Any], wanted: Any) -> bool:
-    """Whether nobody has it; from now on someone does."""
+    """Whether nobody has `wanted`, which is then marked as taken."""
     if wanted in taken:
         return False
     taken.add(wanted)

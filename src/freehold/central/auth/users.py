@@ -1,4 +1,4 @@
-"""Users and their sessions: made, signed in and out. Implements `freehold.auth.ports.UserStore`."""
+"""Creates users, and starts and ends their sessions. Implements `freehold.auth.ports.UserStore`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _FIND_SESSION: Select[Any] = select(*LABELLED_SESSION, *LABELLED_USER, SEEN).sel
 
 @dataclass(frozen=True, slots=True)
 class CentralUsers:
-    """Each method is one short transaction. `provider_name` is written into the tenants of new users."""
+    """Each method is one short transaction. `provider_name` is the provider of new users' tenants."""
 
     central: Central
     provider_name: str
@@ -147,7 +147,7 @@ class CentralUsers:
         )
         async with self.central.write() as db:
             for row in (await db.execute(ending)).all():
-                actor = f"user:{row.impersonatedBy or row.userId}"  # nobody else knows the token
+                actor = f"user:{row.impersonatedBy or row.userId}"  # only this user can know the token
                 event = Event("user.signed_out", f"user:{row.userId}", {"session_id": row.id}, actor=actor)
                 await self.central.record(db, event)
 
@@ -173,10 +173,10 @@ async def _is_guest_in(db: AsyncConnection, user_id: str, session_id: str, now: 
 
 
 async def _require_still_welcome(db: AsyncConnection, new: Session, email: str, password_hash: str | None) -> User:
-    """A ban, another address, or a new password, that came while what was shown was being checked counts."""
+    """The user, unless they were banned or changed address or password while the sign-in was being verified."""
     found = await find_credential(db, user.c.id == new.user_id)
     if found is None or (password_hash is not None and found.password_hash != password_hash):
-        raise NotFound("the user, or their password, is another by now")
+        raise NotFound("the user is gone, or has another password by now")
     who = found.user
     if email and who.email != email:
         raise NotFound("the user has another address by now")
@@ -186,7 +186,7 @@ async def _require_still_welcome(db: AsyncConnection, new: Session, email: str, 
 
 
 async def _use_identity(db: AsyncConnection, who: User, identity: Identity) -> None:
-    """It must still be the user's; what its issuer says today is noted, for a reset of the password asks for that."""
+    """Check that the identity is still the user's, and store which address its issuer vouches for; resets use that."""
     is_it = (
         (account.c.providerId == identity.provider_id)
         & (account.c.accountId == identity.subject)
@@ -195,7 +195,7 @@ async def _use_identity(db: AsyncConnection, who: User, identity: Identity) -> N
     row = (await db.execute(select(account.c.vouchedFor).where(is_it))).first()
     if row is None:
         raise NotFound("the identity is no longer the user's")
-    # That it does not vouch today, or does for another address, does not undo that it once did for the user's.
+    # If the issuer does not vouch now, or for another address, it still once vouched for the user's.
     is_news = identity.email_verified and (identity.email == who.email or not row.vouchedFor)
     vouched_for = identity.email if is_news else row.vouchedFor or ""
     if row.vouchedFor != vouched_for:

@@ -17,7 +17,7 @@ from freehold.dates import from_iso, to_iso, utc_now
 
 T = TypeVar("T")
 
-# Whoever comes a little late is told that it expired; after this it is as if it had never been.
+# Rows are kept for a while so that a late use is reported as expired.
 _KEPT_EXPIRED = timedelta(days=1)
 _SWEPT_AT_ONCE = 20
 
@@ -45,7 +45,7 @@ class CentralVerifications:
 
 
 async def use_once(db: AsyncConnection, one_time_use: OneTimeUse) -> bool:
-    """Use it up, in the caller's transaction; False if someone else has done so."""
+    """Use it up in the caller's transaction; False if it has already been used up."""
     row = verification.c.identifier == one_time_use.identifier
     if one_time_use.is_one_of:
         found = (await db.execute(select(verification.c.value).where(row))).scalars().all()
@@ -61,7 +61,7 @@ async def use_once(db: AsyncConnection, one_time_use: OneTimeUse) -> bool:
 
 
 async def _write(db: AsyncConnection, before: Rows, after: Rows, now: datetime) -> None:
-    """Make the rows what they are to be, in the caller's transaction."""
+    """Write the changed rows, in the caller's transaction."""
     changed = [name for name in before if after.get(name) != before[name]]
     if changed:
         await db.execute(verification.delete().where(verification.c.identifier.in_(changed)))
@@ -94,7 +94,7 @@ async def _read(db: AsyncConnection, identifiers: list[str]) -> Rows:
 
 
 async def _sweep(db: AsyncConnection, now: datetime) -> None:
-    """A few rows that nobody will ask for again, so that the table does not grow for ever."""
+    """Delete a few old rows, so that the table does not grow without limit."""
     long_over = (
         select(verification.c.id).where(verification.c.expiresAt < to_iso(now - _KEPT_EXPIRED)).limit(_SWEPT_AT_ONCE)
     )

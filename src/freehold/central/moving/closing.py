@@ -1,8 +1,8 @@
-"""A central database that takes no writes any more, because it is elsewhere now or on its way.
+"""Closes a central database for writes when it has been moved or is being moved.
 
-The database itself refuses them, to whichever process and version of the service has it open: triggers on each table
-call a function that does not exist. `RAISE` would look like a broken constraint, and a service would tell someone
-that their address is taken.
+The database itself rejects writes, from any process and any version of the service: triggers on each table call a
+function that does not exist. `RAISE` would look like a violated constraint, and the service might report that an
+address is taken.
 """
 
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ class CentralMoved(Conflict):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What a central database says of its own move. `copying`: it was begun and did not end."""
+    """A central database's record of its move. `copying`: the copy was started but not finished."""
 
     place: str
     state: Literal["copying", "copied"]
     at: str
 
     def __str__(self) -> str:
-        """In words, with what to do."""
+        """The state of the move, and what to do."""
         if self.state == "copied":
             return (
                 f"the central database was copied to {self.place} at {self.at} and no longer accepts writes here;"
@@ -62,7 +62,7 @@ async def require_open(central: Central) -> None:
 
 
 async def read_mark(target: Target) -> Mark | None:
-    """What the database says of its own move; None if it is open."""
+    """The database's record of its move; None if it is open."""
     [tables] = await ask(target, TABLES_SQL)
     if [MOVED_MARK] not in tables:
         return None
@@ -76,7 +76,7 @@ def _mark(row: Sequence[object]) -> Mark:
 
 
 async def close(target: Target, place: str, now: str) -> None:
-    """Have every write refused from now on, all at once: other transactions end before it or begin after it."""
+    """Reject every write from now on. This is atomic: other transactions end before it or begin after it."""
     [tables] = await ask(target, TABLES_SQL)
     columns = "place TEXT NOT NULL, state TEXT NOT NULL, at TEXT NOT NULL"
     statements = [
@@ -99,12 +99,12 @@ def _refusal(verb: str, table: str) -> Stmt:
 
 
 async def note_copied(target: Target) -> None:
-    """Note that the copy is whole and in its place."""
+    """Record that the copy is complete and in place."""
     await run(target, [f"UPDATE {MOVED_MARK} SET state = 'copied'"])
 
 
 async def reopen(target: Target) -> None:
-    """Let the database be written again. What was written to a copy since is not here."""
+    """Accept writes again. Changes made to a copy in the meantime are not here."""
     await run(target, await drops(target))
 
 
@@ -115,7 +115,7 @@ async def drops(target: Target) -> list[str]:
 
 
 async def run(target: Target, statements: Sequence[Stmt | str]) -> None:
-    """All in one transaction, foreign keys apart, which is committed whole or not at all. Raises `Unavailable`."""
+    """Run all statements in one transaction, with foreign keys off. Raises `Unavailable`."""
     steps = [BatchStep(Stmt(sql="PRAGMA foreign_keys = OFF", want_rows=False))]
     for each in ("BEGIN IMMEDIATE", *statements, "COMMIT"):
         stmt = Stmt(sql=each) if isinstance(each, str) else each
@@ -127,4 +127,4 @@ async def run(target: Target, statements: Sequence[Stmt | str]) -> None:
     if error := next((each for each in answer.step_errors if each is not None), None):
         raise Unavailable(error.message)
     if answer.step_results[len(statements) + 2] is None:
-        raise Unavailable("its answer does not fit what was sent")
+        raise Unavailable("its response does not match the request")

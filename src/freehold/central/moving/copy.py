@@ -1,7 +1,7 @@
-"""Moves a central database to another place with nothing lost.
+"""Moves a central database to another place without losing data.
 
-First the database itself refuses to be written, see `closing.py`. Then everything is copied over SQL and compared,
-and only then is the copy where it was wanted. Killed at any step it can be started again.
+First the source database rejects all writes, see `closing.py`. Then everything is copied over SQL and compared, and
+only then does the copy get its final name. A move that is killed at any step can be started again.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ from freehold.migrate.fingerprint import OURS_SQL, ask, fingerprint
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
 
-# Is in the copy until it is whole.
+# Exists in the copy until it is complete.
 _HALF = "freehold_central_copy"
 _OBJECTS_SQL = f"""SELECT type, name, lower(tbl_name), sql FROM sqlite_schema WHERE {OURS_SQL}
 AND name NOT GLOB '{TRIGGERS}' AND name NOT IN ('{MOVED_MARK}', '{_HALF}') ORDER BY type, name"""
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """How many rows were copied, table by table. `was_done`: by an earlier call, and nothing was done by this one."""
+    """How many rows each table of the copy has. `was_done`: an earlier call did it, and this one did nothing."""
 
     place: str
     schema_version: str
@@ -49,14 +49,14 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 async def move(
     source: CentralPlace, wanted: CentralPlace, now: str, on_rows: Callable[[int], None] = lambda _rows: None
 ) -> Moved:
-    """Copy the central database to another place, which must be empty, and have it refuse writes where it was.
+    """Copy the central database to another, empty place, and close it for writes at the old one.
 
-    What was acknowledged before is in the copy, and nothing is acknowledged afterwards, though services run. Safe to
-    repeat, though not twice at once: after an error the source is as it was before, after a kill the next call goes
-    on.
+    Works while services run: every write acknowledged before the closing is in the copy, and none is acknowledged after
+    it. Safe to repeat, but not twice at once: after an error the source is as before, after a kill the next call
+    continues.
 
     Raises:
-        CentralNotMoved: there is nothing to copy, the other place is not empty, or the copy came out differently.
+        CentralNotMoved: there is nothing to copy, the other place is not empty, or the copy differs.
         CentralUnavailable: one of the two does not answer.
     """
     async with _both(source, wanted) as old:
@@ -69,7 +69,7 @@ async def move(
 
 
 async def check_move(source: CentralPlace, wanted: CentralPlace) -> dict[str, int]:
-    """Look at both places as `move` does, and change nothing; returns how many rows each table has.
+    """Check both places as `move` does, without changing anything; returns the number of rows in each table.
 
     Raises:
         CentralNotMoved, CentralUnavailable: as `move`.
@@ -86,14 +86,14 @@ async def check_move(source: CentralPlace, wanted: CentralPlace) -> dict[str, in
 
 
 async def has_central(target: Target) -> bool:
-    """Whether a service has kept its central database there."""
+    """Whether there is a central database."""
     [tables] = await ask(target, TABLES_SQL)
     return ["alembic_version"] in tables
 
 
 @asynccontextmanager
 async def _both(source: CentralPlace, wanted: CentralPlace) -> AsyncIterator[Target]:
-    """The source, when there is something to move and it is to go elsewhere."""
+    """The source, after checking that it is a central database and not the wanted place."""
     try:
         async with source.opened() as old:
             if wanted.name == source.name:
@@ -110,7 +110,7 @@ async def _both(source: CentralPlace, wanted: CentralPlace) -> AsyncIterator[Tar
 
 
 async def _is_whole(mark: Mark, wanted: CentralPlace) -> bool:
-    """Whether the copy that was begun is there whole, and only the mark does not say so."""
+    """Whether the copy is complete, although the mark still says `copying`."""
     if mark.place != wanted.name or not await _may_be_there(wanted):
         return False
     async with wanted.opened() as copy:
@@ -151,17 +151,18 @@ class _Move:
                 moved = await self._copy(new)
                 await asyncio.to_thread(put_in_place)
             except BaseException:
-                # Whatever it was, a service that runs can write again.
+                # Whatever the error, running services can write again.
                 with contextlib.suppress(FreeholdError):
                     await reopen(self._old)
                 raise
-        # From here on the copy counts: should this fail, the old one stays closed and the next call finds the copy.
+        # From here on the copy is authoritative: if this fails, the source stays closed and the next call finds the
+        # copy.
         await note_copied(self._old)
         return moved
 
     @asynccontextmanager
     async def _new(self) -> AsyncIterator[tuple[Target, Callable[[], None]]]:
-        """Where to copy to, and what gives it its name. A file has that only when all is in it."""
+        """The target of the copy, and a function that gives it its name. A file gets it only when complete."""
         if self._wanted.path is None:
             async with self._wanted.opened() as target:
                 yield target, lambda: None
@@ -176,30 +177,30 @@ class _Move:
         old = self._old
         copied = await copy_database(old, new, self._on_rows)
         if copied.skipped:
-            raise CentralNotMoved(f"that database does not take everything: {'; '.join(copied.skipped[:3])}")
+            raise CentralNotMoved(f"that database does not accept everything: {'; '.join(copied.skipped[:3])}")
         await run(new, await drops(new))
         before, after = await content_digests(old), await content_digests(new)
         before.pop(MOVED_MARK)
         after.pop(_HALF)
         if odd := sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)):
-            raise CentralNotMoved(f"these tables came out differently: {', '.join(odd)}")
+            raise CentralNotMoved(f"these tables differ in the copy: {', '.join(odd)}")
         if await _objects(old) != await _objects(new):
-            raise CentralNotMoved("the schema came out differently")
+            raise CentralNotMoved("the schema differs in the copy")
         faults, orphans = await ask(new, "PRAGMA integrity_check", "PRAGMA foreign_key_check")
         if faults != [["ok"]] or orphans:
-            raise CentralNotMoved("the copy is not sound")
+            raise CentralNotMoved("the copy fails the integrity check")
         await run(new, [f"DROP TABLE {_HALF}"])
         rows = {name: count for name, (count, _) in after.items()}
         return Moved(place=self._wanted.name, schema_version=await _version(new), rows=rows)
 
 
 async def _leftovers(new: Target, wanted: CentralPlace) -> list[str]:
-    """The tables that a copy left there which was killed. Raises `CentralNotMoved` if there is anything else."""
+    """The tables left by a copy that was killed. Raises `CentralNotMoved` if there is anything else."""
     [found] = await ask(new, TABLES_SQL)
     tables = [str(name) for [name] in found]
     if tables and _HALF not in tables:
         raise CentralNotMoved(f"{wanted.name} is not empty: it has tables; choose another place")
-    return sorted(tables, key=lambda name: name == _HALF)  # that last, so that this may be killed, too
+    return sorted(tables, key=lambda name: name == _HALF)  # that one last, in case this is killed too
 
 
 async def _counts(target: Target) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Where a central database may be: its place as DATABASE_URL has it, opened for whole batches."""
+"""Places of a central database, as in DATABASE_URL, which can be opened for whole batches."""
 
 import contextlib
 import fcntl
@@ -30,22 +30,22 @@ class CentralNotMoved(Conflict):
 
 
 class CentralPlace(msgspec.Struct, frozen=True):
-    """A place for a central database, as DATABASE_URL has it, with its token."""
+    """A place for a central database, as in DATABASE_URL, with its token."""
 
     url: str
     token: Token = None
 
-    def __repr__(self) -> str:  # the URL may hold a token, too
+    def __repr__(self) -> str:  # the URL may contain a token
         return f"CentralPlace({self.name!r})"
 
     @property
     def path(self) -> Path | None:
-        """The file, if it is one."""
+        """The path, if it is a file."""
         return Path(self.url.removeprefix(_FILE)) if self.url.startswith(_FILE) else None
 
     @property
     def name(self) -> str:
-        """For people to read, and to tell one place from another: no token in it. Raises `LibsqlError`."""
+        """A name without a token, which identifies the place in messages and comparisons. Raises `LibsqlError`."""
         if (path := self.path) is not None:
             return f"{_FILE}{path.absolute()}"
         found = parse_url(self.url)
@@ -55,7 +55,7 @@ class CentralPlace(msgspec.Struct, frozen=True):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Target]:
-        """The database, for whole batches. A file is made on first use. Raises `LibsqlError`."""
+        """Open the database for whole batches. A file is created on first use. Raises `LibsqlError`."""
         if (path := self.path) is not None:
             yield SqliteTarget(path)
             return
@@ -77,10 +77,10 @@ class CentralPlace(msgspec.Struct, frozen=True):
 
 
 class NewFile:
-    """A file that is being filled, under another name than the wanted one. Blocks; nobody else has it meanwhile.
+    """A file that is filled under a temporary name, under an exclusive lock. Blocks.
 
     Raises:
-        CentralNotMoved: there is something at the wanted name, or it cannot be written.
+        CentralNotMoved: the wanted name is taken or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,12 +96,12 @@ class NewFile:
         except BlockingIOError as error:
             os.close(self._lock)
             raise CentralNotMoved(f"another process is copying to `{path}`") from error
-        os.ftruncate(self._lock, 0)  # what a killed one left
+        os.ftruncate(self._lock, 0)  # left by a killed process
         self._remove_logs()
         self.target = SqliteTarget(self._connect)
 
     def put_in_place(self) -> None:
-        """Give the file its name, once all of it is on the disk."""
+        """Give the file its final name once it is synced to disk."""
         try:
             os.fsync(self._lock)
             self._part.replace(self._path)
@@ -114,14 +114,14 @@ class NewFile:
             raise CentralNotMoved(f"`{self._path}` cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
-        """Remove what is not in place."""
+        """Remove the temporary file."""
         self._part.unlink(missing_ok=True)
         self._remove_logs()
         os.close(self._lock)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._part)
-        connection.execute("PRAGMA synchronous = OFF")  # it is synced as a whole, before it gets its name
+        connection.execute("PRAGMA synchronous = OFF")  # the whole file is synced before it gets its name
         return connection
 
     def _remove_logs(self) -> None:
@@ -130,7 +130,7 @@ class NewFile:
 
 
 def require_free(path: Path) -> None:
-    """Return if a central database can be put there. Blocks. Raises `CentralNotMoved`."""
+    """Return if a central database can be created there. Blocks. Raises `CentralNotMoved`."""
     if not path.parent.is_dir():
         raise CentralNotMoved(f"there is no folder `{path.parent}`; make it or choose another")
     if path.exists() and _has_tables(path):
@@ -144,4 +144,4 @@ def _has_tables(path: Path) -> bool:
         with contextlib.closing(sqlite3.connect(path)) as connection:
             return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
     except sqlite3.Error:
-        return True  # whatever it is, it is something
+        return True  # whatever it is, it is not empty

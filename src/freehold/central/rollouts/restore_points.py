@@ -1,4 +1,4 @@
-"""Copies of databases from before a rollout changed them. Implements `rollouts.ports.RestorePointStore`."""
+"""Copies of databases from before a rollout. Implements `rollouts.ports.RestorePointStore`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from freehold.dates import from_ms, to_iso
 from freehold.errors import NotFound
 from freehold.rollouts.types import Kept, RestorePoint, StepState
 
-# In these states nobody is at work on the tenant.
+# In these states no worker has the tenant.
 _OVER = ("migrated", "skipped", "failed", "drifted", "restored")
 
 
@@ -43,7 +43,7 @@ class CentralRestorePoints:
     async def find(self, rollout_id: str, tenant_id: str) -> RestorePoint:
         found = await self._read(rollout_id, _points(rollout_id).where(rollout_step.c.tenant_id == tenant_id))
         if not found:
-            raise NotFound(f"the tenant {tenant_id} has no part in the rollout {rollout_id}")
+            raise NotFound(f"the tenant {tenant_id} is not part of the rollout {rollout_id}")
         return found[0]
 
     async def put_back(self, point: RestorePoint, database_name: str, schema_version: int, keep_until_ms: int) -> bool:
@@ -76,7 +76,7 @@ class CentralRestorePoints:
                 tenant_id=old.tenant_id,
                 schema_version=old.schema_version,
             )
-            # What was written with its tokens would be nowhere to be seen.
+            # Writes with its old tokens would be lost.
             await next_generation(db, old.database_name, to_iso(now))
             details = {
                 "database": database_name,

@@ -1,4 +1,4 @@
-"""What is long about rollouts' SQL, and what workers run many times a second: its text is put together once."""
+"""Rollouts' longer SQL statements, and those that workers run many times a second, which are compiled once."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -12,16 +12,16 @@ from freehold.dates import from_iso
 from freehold.rollouts.types import Ended, Progress, Rollout, RolloutState, StepState
 from freehold.tenants.types import TenantState
 
-# Taken back from a rollout whose version they are still below: no other one takes them along unasked, for it would do
-# to them what the first one did. In this order: of many steps few are such.
+# Tenants that were restored to before a rollout and are still below its version: other rollouts skip them unless told
+# otherwise, since they would apply the same change. The joins are in this order because few steps are `restored`.
 _HELD = """SELECT held_step.tenant_id FROM rollout AS held_by
   CROSS JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.state = 'restored'
   JOIN tenant AS held ON held.id = held_step.tenant_id
   WHERE held_by.to_version > held.schema_version"""
 HELD_TENANTS, _FREE_TENANTS = text(f"tenant.id IN ({_HELD})"), text(f"tenant.id NOT IN ({_HELD})")
 
-# Canaries first, then in the order of the databases' names, which are random. `ends` has, for each wave, how many
-# tenants there are in all after it.
+# Canaries first, then in the order of the databases' names, which are random. For each wave, `ends` has the total
+# number of tenants up to its end.
 START = text(f"""
 INSERT INTO rollout_step
   (rollout_id, tenant_id, wave, state, from_version, attempts, requests, duration_ms, due_at_ms)
@@ -37,8 +37,8 @@ FROM (
 )
 """)
 
-# Those that were to be tried again after the end of their rollout, which a newer one takes along. The cause that was
-# noted then says what had come of them.
+# Steps that were to be retried after the end of their rollout, and whose tenants a newer one includes. The stored cause
+# tells which state they had.
 TAKE_OVER = text("""
 UPDATE rollout_step SET
   due_at_ms = NULL,
@@ -51,7 +51,7 @@ WHERE state = 'pending' AND due_at_ms IS NOT NULL
   AND tenant_id IN (SELECT tenant_id FROM rollout_step WHERE rollout_id = :rollout_id)
 """)
 
-# In the order of the index, so that each page costs as much as it has rows.
+# In the order of the index, so that the cost of each page depends only on its rows.
 NOT_MIGRATED = text("""
 SELECT wave, rowid, tenant_id, cause, error FROM rollout_step
 WHERE rollout_id = :rollout_id AND state = :state AND (wave, rowid) > (:wave, :after)
@@ -59,7 +59,7 @@ ORDER BY wave, rowid
 LIMIT :page
 """)
 
-# The names in a step's `set_aside`, as rows: one for each time that it was taken back.
+# The names in a step's `set_aside`, as rows: one for each time that the tenant was restored.
 SET_ASIDE = """json_each('["' || replace(rollout_step.set_aside, ' ', '","') || '"]')"""
 
 KEPT = text(f"""
@@ -76,7 +76,7 @@ WITH kept AS (
 SELECT ifnull(sum(is_point), 0), ifnull(sum(1 - is_point), 0), min(due_at_ms) FROM kept
 """)
 
-# Of a step: those names of its `set_aside` that are still there, in order, with a space between.
+# The names in a step's `set_aside` that still exist, in order, joined by spaces.
 STILL_ASIDE = f"""(
   SELECT group_concat(aside.name, ' ') FROM {SET_ASIDE} AS each
   JOIN unowned_database AS aside ON aside.name = each.value AND aside.state = 'making'
@@ -92,21 +92,21 @@ COPIES = text(f"""unowned_database.state = 'making' AND (
   )
 )""")
 
-# Other rollouts that had the tenant on their lists when it was taken back: they let it be, and a worker who holds it
-# writes nothing down, for its lease is gone.
+# Other rollouts that included the tenant when it was restored now skip it. A worker that has claimed it cannot record
+# its result, since its lease is gone.
 LET_BE = text("""
 UPDATE rollout_step SET state = 'restored', version = :version, error = NULL, cause = NULL, due_at_ms = NULL
 WHERE tenant_id = :tenant_id AND rollout_id != :rollout_id AND state = 'pending' AND due_at_ms IS NOT NULL
   AND rollout_id IN (SELECT id FROM rollout WHERE state IN ('running', 'paused', 'done'))
 """)
 
-# The steps of one rollout. Both texts are put together once: workers run them many times a second.
+# The steps of one rollout; workers run these many times a second.
 LEASES = Leases(
     rollout_step, rollout_step.c.tenant_id, rollout_step.c.rollout_id == bindparam("of_rollout", type_=Text)
 )
 _OF_WAVE = rollout_step.c.wave == bindparam("of_wave", type_=Integer)
 
-# Each tenant's database and version as they are now; nothing unless the rollout is running.
+# With each tenant's current database and version; nothing unless the rollout is running.
 CLAIM = LEASES.claim(
     and_(_OF_WAVE, text("EXISTS (SELECT 1 FROM rollout WHERE id = :of_rollout AND state = 'running')")),
     due_by_ms=bindparam("now_ms"),
@@ -121,7 +121,7 @@ CLAIM = LEASES.claim(
 )
 NEXT_DUE = LEASES.next_due(_OF_WAVE)
 
-# Only under the lease that it was claimed with.
+# Only under the lease of the claim.
 RECORD = text("""
 UPDATE rollout_step SET
   state = :state, version = :version, error = :error, cause = :cause, attempts = attempts + :failures,
@@ -129,7 +129,7 @@ UPDATE rollout_step SET
 WHERE rollout_id = :rollout_id AND tenant_id = :tenant_id AND due_at_ms = :lease_until_ms
 """)
 
-# The tenant may have another database by now.
+# The tenant may have another database in the meantime.
 MOVE = text("""
 UPDATE tenant SET schema_version = :version, updated_at = :now
 WHERE id = :tenant_id AND database_name = :database_name AND schema_version < :version
@@ -145,7 +145,8 @@ SELECT state, wave,
 FROM rollout WHERE id = :rollout_id
 """)
 
-# Not while any of the wave is under way or to be tried again: whoever extends it first has made some due.
+# Not while a step of the wave is being worked on or will be retried. This also prevents a second extension, since the
+# first adds due steps.
 EXTEND = text("""
 UPDATE rollout_step SET wave = :wave
 WHERE rollout_id = :rollout_id AND tenant_id IN (
@@ -169,7 +170,7 @@ WHERE step.rollout_id = (SELECT id FROM rollout ORDER BY created_at DESC, id LIM
 
 
 def is_behind(provider: str, to_version: int, *, include_restored: bool = False) -> ColumnElement[bool]:
-    """Of a tenant: whether a rollout to this version would take it along."""
+    """Whether a rollout to this version would include a tenant."""
     return and_(
         tenant.c.provider == provider,
         tenant.c.state == TenantState.READY.value,
@@ -179,7 +180,7 @@ def is_behind(provider: str, to_version: int, *, include_restored: bool = False)
 
 
 def progress_of(rollout: Rollout, rows: Iterable[Sequence[Any]], now: datetime) -> Progress:
-    """From rows of wave, state, how many, and their requests."""
+    """The progress from rows of wave, state, number of steps, and number of requests."""
     waves: list[dict[StepState, int]] = [{} for _ in range(rollout.waves)]
     counts: dict[StepState, int] = {"pending": 0, "migrated": 0, "skipped": 0, "failed": 0, "drifted": 0}
     requests = 0
@@ -198,7 +199,7 @@ def progress_of(rollout: Rollout, rows: Iterable[Sequence[Any]], now: datetime) 
 
 
 def step_values(rollout_id: str, ended: Ended) -> dict[str, Any]:
-    """What `RECORD` takes."""
+    """The parameters of `RECORD`."""
     return {
         "rollout_id": rollout_id,
         "tenant_id": ended.step.tenant_id,
@@ -215,6 +216,6 @@ def step_values(rollout_id: str, ended: Ended) -> dict[str, Any]:
 
 
 def tenant_values(ended: Ended, now: str) -> dict[str, Any]:
-    """What `MOVE` takes."""
+    """The parameters of `MOVE`."""
     step = ended.step
     return {"tenant_id": step.tenant_id, "database_name": step.database_name, "version": ended.version, "now": now}

@@ -54,13 +54,13 @@ from freehold.tenants.types import TenantState
 _OPEN = tuple(state.value for state in OPEN)
 _CAUSES = 50
 _PAGE = 1_000
-# What a drifted tenant's cause may be: see `rollouts.migrate_one`.
+# The causes of drifted tenants: see `rollouts.migrate_one`.
 _DRIFTS = msgspec.json.encode([*get_args(Verdict), "full"]).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class CentralRollouts:
-    """A claim is the step's due time, as with tenants: it only ever grows from one claim to the next."""
+    """A claim is the step's due time, as for tenants; see `central.leases`."""
 
     central: Central
 
@@ -173,7 +173,7 @@ class CentralRollouts:
 
     async def advance(self, rollout_id: str, wave: int) -> Rollout | None:
         has_more = rollout.c.waves > rollout.c.wave
-        # Failed ones may have been told to try again since the worker looked.
+        # Failed steps may have been set to retry since the worker looked.
         is_due = (
             select(rollout_step.c.tenant_id)
             .where(
@@ -306,7 +306,7 @@ class CentralRollouts:
             values = {"rollout_id": rollout_id, "state": state, "wave": wave, "after": after, "page": _PAGE}
             async with self.central.read() as db:
                 rows = (await db.execute(NOT_MIGRATED, values)).all()
-            for wave, after, tenant_id, cause, error in rows:  # noqa: B007 - the last says where to go on
+            for wave, after, tenant_id, cause, error in rows:  # noqa: B007 - the last row is where the next page starts
                 causes.add(cause or "", error or "", tenant_id)
             if len(rows) < _PAGE:
                 return causes.most_first(_CAUSES)
@@ -345,10 +345,10 @@ class CentralRollouts:
         return _rollout(row)
 
     async def _require_retriable(self, db: AsyncConnection, rollout_id: str) -> None:
-        """Raises `RolloutEnded` if it was aborted, `RolloutOpen` if it is over and another one is not."""
+        """Raises `RolloutEnded` if it was aborted, `RolloutOpen` if another rollout is open."""
         state = (await db.execute(select(rollout.c.state).where(rollout.c.id == rollout_id))).scalar()
         if state == RolloutState.ABORTED.value:
-            raise RolloutEnded("the rollout was aborted, and nothing of it is tried again; start another one")
+            raise RolloutEnded("an aborted rollout cannot be retried; start another one")
         await _require_none_open(db, besides=rollout_id)
 
     async def _note(self, db: AsyncConnection, action: str, rollout_id: str, **facts: Any) -> None:

@@ -11,7 +11,7 @@ from freehold.central.tables import rollout_worker
 
 @dataclass(frozen=True, slots=True)
 class CentralWorkers:
-    """A row for each worker; one that was killed counts until its time is over."""
+    """One row per worker; a killed worker counts until its time is over."""
 
     central: Central
 

@@ -1,4 +1,4 @@
-"""Settings and decks of an older installation, in tables of its own making. Implements `LegacyRows`."""
+"""Settings and decks of an older installation, in its own tables. Implements `LegacyRows`."""
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,7 +18,7 @@ _USER_COLUMNS = ("user_id", "userId")
 
 @dataclass(frozen=True, slots=True)
 class CentralLegacyRows:
-    """`names` says what the old tables are called. A row's user is in its column `user_id` or `userId`."""
+    """`names` maps to the names of the old tables. The user of a row is in its column `user_id` or `userId`."""
 
     central: Central
     names: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Single tenants' rows as operators change them. Implements `tenants.ports.LifecycleStore`."""
+"""Changes of single tenants by operators. Implements `tenants.ports.LifecycleStore`."""
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -19,18 +19,18 @@ from freehold.dates import to_iso
 from freehold.errors import NotFound
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 
-_FORK = "fork:"  # how the user's id of a tenant of no user begins
+_FORK = "fork:"  # prefix of the user's id of a tenant without a user
 _LASTING = ("id", "user_id", "created_at")
-_LEASE_MS = 15_000  # a provisioner may be at work on the database for so long
+_LEASE_MS = 15_000  # how long a provisioner may be working on the database
 
 
 class OvertakenError(Exception):
-    """Ends a transaction without a trace."""
+    """Rolls back a transaction of `all_or_nothing` silently."""
 
 
 @asynccontextmanager
 async def all_or_nothing(central: Central) -> AsyncIterator[AsyncConnection]:
-    """A transaction of `central.write` that `OvertakenError` undoes."""
+    """A transaction of `central.write` that `OvertakenError` rolls back."""
     with contextlib.suppress(OvertakenError):
         async with central.write() as db:
             yield db
@@ -80,7 +80,7 @@ class CentralLifecycle:
             if found is None:
                 await db.execute(insert(tenant), fresh)
             elif found["state"] == TenantState.DELETED.value:
-                # The tenant stays the same one; only what is said of its database is new.
+                # The tenant stays the same; only its database is new.
                 again = {name: value for name, value in fresh.items() if name not in _LASTING}
                 await db.execute(update(tenant).where(is_users).values(**again))
             made = to_tenant((await db.execute(select(*COLUMNS).where(is_users))).mappings().one())
@@ -130,7 +130,7 @@ class CentralLifecycle:
             values |= {"state": TenantState.READY.value, "error": None, "attempts": 0, "due_at_ms": None}
         async with all_or_nothing(self.central) as db:
             if tenant.state is TenantState.DELETED:
-                # Its provider may have been another one, and its user may have gone since.
+                # The provider may have been another one, and the user may be gone.
                 values["provider"] = (
                     select(unowned_database.c.provider)
                     .where(unowned_database.c.name == database_name)
@@ -217,5 +217,5 @@ async def _require_user(db: AsyncConnection, user_id: str | None, reference: str
 
 
 def _about(tenant: Tenant, **details: str) -> tuple[str, Facts]:
-    """Target and details of an event."""
+    """The target and details of an audit event."""
     return f"tenant:{tenant.tenant_id}", {"database": tenant.database_name, **details}

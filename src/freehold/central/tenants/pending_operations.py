@@ -1,4 +1,4 @@
-"""Rows of tenants and of databases without one that say what is due. Implements `PendingOperations`."""
+"""Due operations on tenants and on databases without one. Implements `PendingOperations`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from freehold.tenants.types import TenantState
 
 _KINDS = {TenantState.DELETING.value: OperationKind.DELETE, TenantState.SUSPENDED.value: OperationKind.SUSPEND}
 _STATES = {kind: state for state, kind in _KINDS.items()}
-# With the plus SQLite looks for what is due by its time, and not for all that are in these states.
+# The plus makes SQLite use the index on the due time, not the one on the state.
 _TENANTS = Leases(tenant, tenant.c.id, literal_column("+tenant.state").in_(list(_KINDS)))
 _UNOWNED = Leases(
     unowned_database, unowned_database.c.name, literal_column("+unowned_database.state").in_([MAKING, DISCARDED])
@@ -78,7 +78,7 @@ class CentralPendingOperations:
     async def failed(self, operation: PendingOperation, error: str, retry_at_ms: int) -> None:
         table = unowned_database if operation.kind is OperationKind.DISCARD else tenant
         values: dict[str, Any] = {"attempts": table.c.attempts + 1, "due_at_ms": retry_at_ms}
-        if operation.kind is not OperationKind.SUSPEND:  # that row says why it is suspended
+        if operation.kind is not OperationKind.SUSPEND:  # that row's error is the reason for the suspension
             values["error"] = error
         async with self.central.write() as db:
             await db.execute(update(table).where(_held(operation)).values(**values))
@@ -107,7 +107,7 @@ class CentralPendingOperations:
 
 
 async def _discard_copies(db: AsyncConnection, operation: PendingOperation, now_ms: int) -> None:
-    """Copies that were kept of the tenant's database, e.g. by a rollout, go with it."""
+    """Discard the copies of the tenant's database, e.g. those of a rollout, with it."""
     copies = and_(unowned_database.c.tenant_id == operation.tenant_id, unowned_database.c.state == MAKING)
     await db.execute(update(unowned_database).where(copies).values(state=DISCARDED, due_at_ms=now_ms))
 
@@ -122,13 +122,13 @@ def _of(table: Table, provider: str, owner: ColumnElement[Any], tenant_id: str |
 
 
 def _held(operation: PendingOperation) -> ColumnElement[bool]:
-    """The row, if nobody has taken the operation or changed what is to be done."""
+    """The row, if the operation is still ours and unchanged."""
     if operation.kind is OperationKind.DISCARD:
         held = _UNOWNED.held(operation.database_name, operation.lease_until_ms)
         return and_(held, unowned_database.c.state == DISCARDED)
     held = _TENANTS.held(operation.tenant_id, operation.lease_until_ms)
     if operation.kind is OperationKind.DELETE:
-        # A deletion that the provider has confirmed is done, whoever asked it meanwhile.
+        # A deletion that the provider has confirmed is done, whoever claimed it meanwhile.
         held = tenant.c.id == operation.tenant_id
     is_this = tenant.c.database_name == operation.database_name
     return and_(held, is_this, tenant.c.state == _STATES[operation.kind])

@@ -1,4 +1,4 @@
-"""Databases that wait for a tenant. Implements `tenants.pool.PoolStore`."""
+"""Databases that are ready for a tenant. Implements `tenants.pool.PoolStore`."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from freehold.central.tenants.rows import DISCARDED, MAKING, WAITING, add_unowne
 from freehold.tenants.pool import SchemaKey
 from freehold.tenants.types import UNPROVISIONED, Tenant
 
-_LEASE_MS = 15_000  # another provisioner may be at work on the name that the tenant had
+_LEASE_MS = 15_000  # another provisioner may be working on the tenant's previous name
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class CentralRotations:
 
 
 async def next_generation(db: AsyncConnection, database_name: str, now: str) -> int:
-    """Begin one in this transaction: tokens that were made for the database before open it no longer."""
+    """Start a new generation in this transaction, which revokes the database's earlier tokens."""
     begin = insert(token_rotation).values(database_name=database_name, generation=1, rotated_at=now)
     begin = begin.on_conflict_do_update(
         index_elements=[token_rotation.c.database_name],

@@ -1,4 +1,4 @@
-"""Rows as they are first: of a tenant, in its user's transaction, and of a database without an owner."""
+"""New rows of tenants, and of databases without an owner."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from freehold.tenants.names import new_database_name
 
 
 def new_tenant_row(user_id: str, provider: str, now: datetime) -> dict[str, Any]:
-    """A row of `tenant` that is due for provisioning at once: its name is chosen before any provider is asked."""
+    """A row of `tenant`, due for provisioning at once, with the database name that the provider will be asked for."""
     return {
         "id": random_id(),
         "user_id": user_id,
@@ -29,7 +29,7 @@ def new_tenant_row(user_id: str, provider: str, now: datetime) -> dict[str, Any]
     }
 
 
-# A database without an owner is being made for one, or kept for a while; waits in the pool; or is to be deleted.
+# A database without an owner is being made or kept for a while; is in the pool; or is to be deleted.
 MAKING, WAITING, DISCARDED = "making", "waiting", "discarded"
 
 
@@ -47,7 +47,7 @@ async def add_unowned(
     fingerprint: str | None = None,
     created_at: str | None = None,
 ) -> None:
-    """Note a database without an owner. `tenant_id` is whose it was or may become; made now, without `created_at`."""
+    """Record a database without an owner. `tenant_id` is its former or future tenant; `created_at` defaults to now."""
     row = {
         "name": name,
         "provider": provider,
@@ -65,10 +65,10 @@ async def add_unowned(
 
 
 def is_reserved(database_name: str) -> ColumnElement[bool]:
-    """Whether the name waits for an owner, or is a copy's that is kept."""
+    """Whether the name is reserved for a future owner or a copy."""
     return and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
 
 
 async def take_reserved(db: AsyncConnection, database_name: str) -> bool:
-    """The reserved name gets an owner in this transaction."""
+    """Remove the reservation, in the transaction that gives the database an owner; False if there is none."""
     return (await db.execute(delete(unowned_database).where(is_reserved(database_name)))).rowcount == 1

@@ -40,15 +40,15 @@ COLUMNS = (
     tenant.c.created_at,
     tenant.c.updated_at,
 )
-# With the plus SQLite looks for what is due by its time, and not for all that are in these states.
+# The plus makes SQLite use the index on the due time, not the one on the state.
 _UNPROVISIONED = literal_column("+tenant.state").in_([state.value for state in UNPROVISIONED])
 _LEASES = Leases(tenant, tenant.c.id, _UNPROVISIONED)
 
 
-# SQLite takes more variables in one statement; a server's limit may be lower.
+# SQLite allows more variables in one statement; a server's limit may be lower.
 _AT_ONCE = 200
 
-# Whether a tenant was restored to before a rollout, by the keys: nobody has made many rollouts.
+# Whether a tenant was restored to before a rollout. Joined by primary key, starting with rollouts, which are few.
 _IS_HELD = text("""
 SELECT 1 FROM rollout AS held_by
 CROSS JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.tenant_id = :tenant_id
@@ -136,7 +136,7 @@ class CentralTenants:
             return [to_tenant(row) for row in (await db.execute(page)).mappings()]
 
     async def emails(self, user_ids: Sequence[str]) -> Mapping[str, str]:
-        """The addresses of these users, by their ids; forks and users who are gone have none."""
+        """The addresses of these users by id; forks and deleted users have none."""
         wanted = select(user.c.id, user.c.email).where(user.c.id.in_(user_ids))
         async with self.central.read() as db:
             return {row.id: row.email for row in await db.execute(wanted)}
@@ -156,8 +156,6 @@ class CentralTenants:
                 now = self.now()
                 await db.execute(insert(tenant), [new_tenant_row(user_id, provider, now) for user_id in user_ids])
         return len(user_ids)
-
-    # What `reconcile` asks and corrects ------------------------------------------------------------------
 
     async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState | None]:
         found: dict[str, TenantState | None] = {}
@@ -214,13 +212,13 @@ class CentralTenants:
 
 
 async def is_held(central: Central, tenant_id: str) -> bool:
-    """Whether the tenant was taken back from a rollout to a version that it is still below."""
+    """Whether the tenant was restored to before a rollout, and is still below that rollout's version."""
     async with central.read() as db:
         return (await db.execute(_IS_HELD, {"tenant_id": tenant_id})).first() is not None
 
 
 def _is(about: Tenant, states: Sequence[TenantState]) -> ColumnElement[bool]:
-    """The tenant's row, if nobody has given it another database or state since it was read."""
+    """The tenant's row, if its database and state have not changed since it was read."""
     return and_(
         tenant.c.id == about.tenant_id,
         tenant.c.database_name == about.database_name,
