@@ -1,4 +1,4 @@
-"""OAuth 2.0's authorization code with PKCE (RFC 6749, 7636): the question, and the code's exchange for tokens."""
+"""OAuth 2.0's authorization code flow with PKCE (RFC 6749, 7636)."""
 
 from typing import Any
 from urllib.parse import quote_plus
@@ -16,7 +16,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
-    """What we are to a provider. `client_secret` is never shown."""
+    """This service's registration with a provider. `client_secret` is never shown."""
 
     provider_id: str
     client_id: str
@@ -28,7 +28,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
-    """What a code was worth. Used to ask who it is, then dropped: see docs/decisions/0019-social-sign-in.md."""
+    """The tokens for a code, used to identify the user and then dropped: see docs/decisions/0019-social-sign-in.md."""
 
     access_token: str
     id_token: str = ""
@@ -39,7 +39,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def authorize_url(endpoint: str, us: Registration, question: Question, **more: str) -> str:
-    """Where the browser goes to ask its user. The code that comes back is of use to who knows the verifier only."""
+    """The URL to send the browser to. The code that it brings back is useless without the verifier."""
     return str(
         prepare_grant_uri(
             endpoint,
@@ -62,7 +62,7 @@ async def exchange(
     """The tokens for a code.
 
     Raises:
-        SocialRefusal: `invalid_code`, the provider does not take it (any more).
+        SocialRefusal: `invalid_code`: the provider rejects it.
         IdentityProviderUnavailable: no answer.
     """
     body = prepare_token_request(
@@ -71,11 +71,11 @@ async def exchange(
     url, headers, body = _client_auth(us, auth_method).prepare("POST", endpoint, {"Content-Type": _FORM}, body)
     reply = await outbound.post(url, headers, body)
     found: Any = reply.content
-    # GitHub answers 200 with an error in it.
+    # GitHub responds with status 200 and an error in the body.
     if reply.status != 200 or not isinstance(found, dict) or not isinstance(found.get("access_token"), str):
-        raise SocialRefusal("invalid_code", f"{us.provider_id} did not take the code")
+        raise SocialRefusal("invalid_code", f"{us.provider_id} rejected the code")
     if str(found.get("token_type", "bearer")).lower() != "bearer":
-        raise SocialRefusal("invalid_code", f"{us.provider_id} gave a token of a kind that we do not know")
+        raise SocialRefusal("invalid_code", f"{us.provider_id} returned a token of an unknown type")
     id_token, scope = found.get("id_token"), found.get("scope")
     return Tokens(
         access_token=found["access_token"],

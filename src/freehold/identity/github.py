@@ -1,4 +1,4 @@
-"""GitHub and GitHub Enterprise Server: OAuth 2.0 without OpenID Connect; who it is, their API tells.
+"""GitHub and GitHub Enterprise Server: OAuth 2.0 without OpenID Connect; their API identifies the user.
 
 Source: https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps and
 https://docs.github.com/en/rest/users
@@ -18,7 +18,7 @@ _SCOPES = ("read:user", "user:email")
 
 @dataclass(frozen=True, slots=True)
 class GitHubProvider:
-    """Implements `auth.social.service.IdentityProvider`. `url` is for people, `api_url` for us."""
+    """Implements `auth.social.service.IdentityProvider`. Browsers use `url`, this service `api_url`."""
 
     outbound: Outbound
     us: Registration
@@ -42,8 +42,8 @@ class GitHubProvider:
             auth_method="client_secret_post",
         )
         user = await self._get("/user", tokens)
-        if not isinstance(user, dict) or type(user.get("id")) is not int:  # a bool is one, too, for isinstance
-            raise SocialRefusal("unable_to_get_user_info", "GitHub does not say who this is")
+        if not isinstance(user, dict) or type(user.get("id")) is not int:  # `isinstance` would accept a bool
+            raise SocialRefusal("unable_to_get_user_info", "GitHub does not identify the user")
         email, is_verified = _address(user, await self._get("/user/emails", tokens))
         return identity(
             self.provider_id,
@@ -59,7 +59,7 @@ class GitHubProvider:
         headers = {
             "authorization": f"Bearer {tokens.access_token}",
             "accept": "application/vnd.github+json",
-            "user-agent": "freehold",  # without one GitHub refuses
+            "user-agent": "freehold",  # GitHub refuses requests without one
             "x-github-api-version": "2022-11-28",
         }
         reply = await self.outbound.get(self.api_url + path, headers)
@@ -67,13 +67,13 @@ class GitHubProvider:
 
 
 def github_provider(outbound: Outbound, client_id: str, client_secret: str, url: str, api_url: str) -> GitHubProvider:
-    """GitHub for one registration of ours."""
+    """GitHub with this registration."""
     us = Registration(provider_id="github", client_id=client_id, client_secret=client_secret, scopes=_SCOPES)
     return GitHubProvider(outbound, us, url.rstrip("/"), api_url.rstrip("/"))
 
 
 def _address(user: dict[str, Any], emails: Any) -> tuple[Any, bool]:
-    """The primary address and whether it is verified. The one of the public profile says nothing about that."""
+    """The primary address and whether it is verified; the public profile does not say that about its address."""
     for entry in emails if isinstance(emails, list) else []:
         if isinstance(entry, dict) and entry.get("primary") is True:
             return entry.get("email"), entry.get("verified") is True

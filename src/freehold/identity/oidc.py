@@ -1,6 +1,6 @@
 """Any OpenID Connect issuer, found by discovery. Source: OpenID Connect Core 1.0, sections 3.1 and 5.3.
 
-What an issuer says of itself, and the keys that it signs with, are fetched when they are needed.
+Its metadata and signing keys are fetched on demand.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from freehold.identity.profile import identity
 from freehold.log import get_logger
 
 _FRESH_S = 3600.0
-_REFETCH_S = 60.0  # how often an unknown key makes us look again
+_REFETCH_S = 60.0  # minimum interval between fetches because of an unknown key
 _MAX_KEYS = 50
 
 log = get_logger()
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """The members that we use. Source: OpenID Connect Discovery 1.0, section 3, and RFC 9207."""
+    """The metadata that we use. Source: OpenID Connect Discovery 1.0, section 3, and RFC 9207."""
 
     issuer: str
     authorization_endpoint: str
@@ -40,7 +40,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     userinfo_endpoint: str = ""
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
     authorization_response_iss_parameter_supported: bool = False
-    # Other names under which the issuer signs.
+    # Other issuer names in its tokens.
     aliases: tuple[str, ...] = ()
 
     @property
@@ -52,7 +52,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Issuer:
-    """One issuer. Keeps what it fetched for an hour, and goes on with it while the issuer does not answer."""
+    """One issuer. Caches its metadata and keys for an hour; if it does not answer, old metadata stays in use."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Issuer:
         known: Metadata | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`known` saves asking an issuer whose endpoints are published for good."""
+        """With `known`, nothing is discovered, for an issuer whose endpoints never change."""
         self._outbound = outbound
         self._issuer = issuer
         self._known = known
@@ -71,7 +71,7 @@ class Issuer:
         self._fetching = asyncio.Lock()
 
     async def metadata(self) -> Metadata:
-        """Raises `IdentityProviderUnavailable`."""
+        """The issuer's metadata. Raises `IdentityProviderUnavailable`."""
         if self._known is not None:
             return self._known
         async with self._fetching:
@@ -88,7 +88,7 @@ class Issuer:
             return found
 
     async def keys(self, *, has_unknown: bool = False) -> KeySet:
-        """The keys; fetched again if one was met that is not among them, though not at each such meeting.
+        """The keys. With `has_unknown`, they are fetched again unless that happened a short time ago.
 
         Raises:
             IdentityProviderUnavailable: no answer, or none with keys in it.
@@ -112,11 +112,11 @@ class Issuer:
             found = msgspec.convert(reply.content, Metadata)
         except msgspec.ValidationError as error:
             raise IdentityProviderUnavailable(f"`{self._issuer}` does not describe itself: {error}") from error
-        # Section 4.3: else one issuer could speak for another.
+        # Section 4.3: otherwise one issuer could impersonate another.
         if found.issuer != self._issuer:
             raise IdentityProviderUnavailable(f"`{self._issuer}` calls itself by another name; set that one")
         if not _is_web(found.authorization_endpoint):
-            raise IdentityProviderUnavailable(f"`{self._issuer}` names no page to sign in at")
+            raise IdentityProviderUnavailable(f"`{self._issuer}` has no valid authorization endpoint")
         return msgspec.structs.replace(found, aliases=())
 
 
@@ -126,7 +126,7 @@ def _is_web(url: str) -> bool:
 
 
 def _key_set(issuer: str, content: object) -> KeySet:
-    """The keys for signatures. Those of a kind that we do not know are no reason to refuse the others."""
+    """The signature keys. Keys of unknown types are skipped."""
     keys = content.get("keys") if isinstance(content, dict) else None
     usable = [
         key
@@ -139,14 +139,14 @@ def _key_set(issuer: str, content: object) -> KeySet:
         raise IdentityProviderUnavailable(f"`{issuer}` has no keys that we can use") from error
 
 
-# Signatures by a key that only the issuer has. Not `none`, and not HMAC, whose key every client has.
+# Signatures by a key that only the issuer has. Not `none`, and not HMAC, whose key clients know too.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-_LEEWAY_S = 60  # how far clocks may differ
+_LEEWAY_S = 60  # tolerance for differing clocks
 
 
 @dataclass(frozen=True, slots=True)
 class OidcProvider:
-    """Implements `auth.social.service.IdentityProvider`. `asks_with` joins the question to the browser's user."""
+    """Implements `auth.social.service.IdentityProvider`. `asks_with` are additional authorization parameters."""
 
     outbound: Outbound
     issuer: Issuer
@@ -187,7 +187,7 @@ class OidcProvider:
         """The verified claims of the id token.
 
         Raises:
-            SocialRefusal: it is missing, or not for us, or not from the issuer, or not for this question.
+            SocialRefusal: it is missing, or not for this client, issuer or question.
         """
         try:
             try:
@@ -206,7 +206,7 @@ class OidcProvider:
                 params={"nonce": nonce, "client_id": self.us.client_id, "access_token": tokens.access_token},
             )
             claims.validate(leeway=_LEEWAY_S)
-        # The rest is what JSON of the wrong shape makes of the library's own checks.
+        # The errors other than `JoseError` come from the library's checks of malformed JSON.
         except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise SocialRefusal(
                 "unable_to_get_user_info", f"the id token of {self.provider_id} is not valid: {error}"
@@ -215,14 +215,14 @@ class OidcProvider:
 
     async def _userinfo(self, metadata: Metadata, tokens: Tokens, subject: str) -> dict[str, Any]:
         reply = await self.outbound.get(metadata.userinfo_endpoint, {"authorization": f"Bearer {tokens.access_token}"})
-        # Section 5.3.2: an answer about someone else must not be used.
+        # Section 5.3.2: a response about someone else must not be used.
         if reply.status != 200 or not isinstance(reply.content, dict) or reply.content.get("sub") != subject:
-            raise SocialRefusal("unable_to_get_user_info", f"{self.provider_id} does not say who this is")
+            raise SocialRefusal("unable_to_get_user_info", f"{self.provider_id} does not identify the user")
         return reply.content
 
 
 def _require_issuer(metadata: Metadata, named: str) -> None:
-    """RFC 9207: an answer that another issuer mixed in is not to be taken to this one.
+    """RFC 9207: reject a response that comes from another issuer (mix-up attack).
 
     Raises:
         SocialRefusal: `issuer_mismatch` or `issuer_missing`.
@@ -251,9 +251,9 @@ _SCOPES = ("email", "profile", "openid")
 
 
 class GoogleProvider(OidcProvider):
-    """`email_verified` counts only where Google itself gives out the address, or its owner's domain is Google's.
+    """`email_verified` counts only if Google itself hosts the address or its domain.
 
-    Any other address was the user's when they made their Google account; it may be someone else's today.
+    Any other address belonged to the user when they created their Google account, but may be someone else's now.
     Source: https://developers.google.com/identity/gsi/web/guides/verify-google-id-token
     """
 
@@ -268,7 +268,7 @@ class GoogleProvider(OidcProvider):
 def google_provider(
     outbound: Outbound, client_id: str, client_secret: str, metadata: Metadata = _GOOGLE
 ) -> GoogleProvider:
-    """Google for one registration of ours."""
+    """Google with this registration."""
     us = Registration(provider_id="google", client_id=client_id, client_secret=client_secret, scopes=_SCOPES)
     issuer = Issuer(outbound, metadata.issuer, known=metadata)
     return GoogleProvider(outbound, issuer, us, {"include_granted_scopes": "true"})

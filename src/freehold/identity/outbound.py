@@ -1,7 +1,7 @@
-"""Calls to identity providers: short, small, without redirects, and never to a place inside our own network.
+"""Calls to identity providers: limited in time and size, without redirects, and never into our own network.
 
-A provider's documents name the addresses that we call next. So what an operator wrote down may be anywhere, but
-what a document names must be public: else whoever controls a provider could have us call our neighbours.
+A provider's documents contain the URLs that are called next. Those that an operator configured may be anywhere, but
+those from a document must be public: otherwise someone who controls a provider could make us call internal hosts.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A provider's answer: its status, and the JSON in it (None if it is none)."""
+    """A provider's response: its status, and its JSON (None if it is not JSON)."""
 
     status: int
     content: Any
@@ -36,23 +36,23 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """Gets JSON from providers. `timeout_s` is for a whole call, however slowly its bytes arrive."""
+    """Fetches JSON from providers. `timeout_s` limits a whole call, however slowly its bytes arrive."""
 
     http: httpx.AsyncClient
     timeout_s: float = _TIMEOUT_S
     max_bytes: int = _MAX_BYTES
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
-        """Raises `IdentityProviderUnavailable` when there is no answer within the limits, or a 5xx."""
+        """Raises `IdentityProviderUnavailable` if there is no response within the limits, or a 5xx."""
         return await self._call("GET", url, headers or {}, None)
 
     async def post(self, url: str, headers: Mapping[str, str], content: str) -> Reply:
-        """Raises `IdentityProviderUnavailable` when there is no answer within the limits, or a 5xx."""
+        """Raises `IdentityProviderUnavailable` if there is no response within the limits, or a 5xx."""
         return await self._call("POST", url, headers, content)
 
     async def _call(self, method: str, url: str, headers: Mapping[str, str], content: str | None) -> Reply:
         host = urlsplit(url).hostname
-        # Identity, for a few compressed bytes can become any number.
+        # `identity`, because a few compressed bytes can expand to any size.
         sent = {"accept": "application/json", **headers, "accept-encoding": "identity"}
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -80,9 +80,9 @@ class Outbound:
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """Looks up each host itself and connects to the very address that it has checked.
+    """Resolves each host itself and connects to the address that it has checked.
 
-    `trusted` are origins that an operator wrote down, as `https://host:port`: those may be inside.
+    `trusted` are origins that an operator configured, as `https://host:port`: those may be internal.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, trusted: Collection[str]) -> None:
@@ -97,7 +97,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         addresses = await _look_up(url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80))
         if not is_trusted and not all(is_public(address) for address in addresses):
             raise httpx.ConnectError("a provider names an address that is not public")
-        # The certificate is the name's, not the address's.
+        # The certificate is for the name, not the address.
         request.extensions["sni_hostname"] = url.raw_host.decode("ascii")
         for address in addresses[:-1]:
             try:
@@ -116,7 +116,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
 @asynccontextmanager
 async def open_outbound(trusted: Collection[str]) -> AsyncIterator[Outbound]:
-    """The way out to providers. No connection is kept: one to an address serves a single name only."""
+    """Opens the client for providers. Connections are not reused: one to an address serves only a single name."""
     limits = httpx.Limits(max_connections=50, max_keepalive_connections=0)
     transport = GuardedTransport(httpx.AsyncHTTPTransport(verify=public_tls(), limits=limits, trust_env=False), trusted)
     async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT_S, trust_env=False) as http:
@@ -124,7 +124,7 @@ async def open_outbound(trusted: Collection[str]) -> AsyncIterator[Outbound]:
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is somewhere on the internet, also by way of an IPv4 address written into an IPv6 one."""
+    """Whether it is a public address; IPv4 addresses embedded in IPv6 ones are checked too."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
         if inner:
@@ -135,7 +135,7 @@ def is_public(address: Address) -> bool:
 
 
 def origin_of(url: str) -> str:
-    """`https://host:port`, the port always said. Empty for what has no host."""
+    """`https://host:port`, always with the port. Empty if there is no host."""
     parts = urlsplit(url)
     if not parts.hostname:
         return ""
@@ -148,7 +148,7 @@ async def _look_up(host: str, port: int) -> list[Address]:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise httpx.ConnectError(f"there is no host {host}") from error
-    # An address of this link comes with its zone behind a `%`.
+    # Link-local addresses are followed by `%` and their zone.
     addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     if not addresses:
         raise httpx.ConnectError(f"there is no host {host}")

@@ -1,4 +1,4 @@
-"""What we take from a provider's profile of someone: little, and only what can be used."""
+"""Reads the few usable fields of a provider's profile."""
 
 import re
 from typing import Any
@@ -22,20 +22,20 @@ def identity(
     image: Any,
     scopes: tuple[str, ...],
 ) -> Identity:
-    """The identity in these members, whatever they are; the first of `names` that is a text counts.
+    """The identity in these fields, which may be anything; the first of `names` that is text is used.
 
     Raises:
         SocialRefusal: `unable_to_get_user_info` without a subject, `email_not_found` without an address.
     """
     if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT or _CONTROL.search(subject):
-        raise SocialRefusal("unable_to_get_user_info", f"{provider_id} does not say who this is")
+        raise SocialRefusal("unable_to_get_user_info", f"{provider_id} does not identify the user")
     if not isinstance(email, str) or not is_email(email):
-        raise SocialRefusal("email_not_found", f"{provider_id} tells no e-mail address of this user")
+        raise SocialRefusal("email_not_found", f"{provider_id} returned no valid e-mail address")
     return Identity(
         provider_id=provider_id,
         subject=subject,
         email=email.lower(),
-        email_verified=email_verified is True or email_verified == "true",  # some say it in words
+        email_verified=email_verified is True or email_verified == "true",  # some providers send text
         name=next((name for name in map(_text, names) if name), email.partition("@")[0]),
         image=_image(image),
         scopes=scopes,
