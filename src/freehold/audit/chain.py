@@ -1,4 +1,4 @@
-"""How entries are bound to each other. `docs/audit.md` says it so that anyone can check it."""
+"""How entries are chained; documented in `docs/audit.md`, so that anyone can verify the trail."""
 
 import hashlib
 import hmac
@@ -11,7 +11,7 @@ from freehold.audit.types import MAX_DETAILS_CHARS, AuditDetailsTooLarge, Draft,
 
 
 def draft(event: Event, origin: Origin, at: str) -> Draft:
-    """The event as it will be kept, with what its origin adds.
+    """The entry to store for an event, with the details of its origin.
 
     Raises:
         AuditDetailsTooLarge: more than 4,000 characters.
@@ -34,7 +34,7 @@ def draft(event: Event, origin: Origin, at: str) -> Draft:
 
 
 def chained(previous: str, after: int, drafts: Iterable[Draft]) -> Sequence[Entry]:
-    """The drafts in their places behind entry `after`, whose hash is `previous` (empty before the first)."""
+    """The drafts as consecutive entries after entry `after`, which has the hash `previous` (empty if there is none)."""
     entries = []
     for seq, each in enumerate(drafts, after + 1):
         previous = entry_hash(previous, seq, each)
@@ -43,7 +43,7 @@ def chained(previous: str, after: int, drafts: Iterable[Draft]) -> Sequence[Entr
 
 
 def entry_hash(previous: str, seq: int, entry: Draft) -> str:
-    """SHA-256 in hex over netstrings, so that no two different entries give the same bytes."""
+    """SHA-256 in hex over netstrings, so that no two different entries produce the same bytes."""
     fields = (
         previous,
         str(seq),
@@ -55,18 +55,18 @@ def entry_hash(previous: str, seq: int, entry: Draft) -> str:
         entry.request_id,
         entry.details,
     )
-    # What a forger wrote may not even be UTF-8.
+    # Text from a forger may not even be UTF-8.
     texts = (field.encode("utf-8", "surrogateescape") for field in fields)
     return hashlib.sha256(b"".join(b"%d:%s," % (len(text), text) for text in texts)).hexdigest()
 
 
 def mac_key(secret: str) -> bytes:
-    """The key for `mac`, made from the service's secret, which the database does not hold."""
+    """The key for `mac`, derived from the service's secret, which is not in the database."""
     return hmac.new(secret.encode(), b"freehold audit head", "sha256").digest()
 
 
 def mac(key: bytes, seq: int, newest_hash: str) -> str:
-    """Proves that a head was written by whoever holds the key."""
+    """A MAC of the head, which only someone with the key can compute."""
     return hmac.new(key, f"{seq}:{newest_hash}".encode(), "sha256").hexdigest()
 
 

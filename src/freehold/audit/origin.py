@@ -1,4 +1,4 @@
-"""On whose behalf the running code acts. The edge says it once; every event recorded meanwhile carries it."""
+"""The origin of the running work. The edge sets it once; every event recorded in that context carries it."""
 
 from contextvars import ContextVar
 
@@ -7,29 +7,29 @@ from freehold.limiting import site_of
 
 
 class Origin:
-    """Where a piece of work came from. The edge may give a subclass that finds things out when asked."""
+    """Where a piece of work came from. The edge may use a subclass that determines the values on demand."""
 
     __slots__ = ("actor", "acts_as")
 
     def __init__(self, actor: str = SYSTEM) -> None:
         self.actor = actor
-        # Set while an administrator acts as someone else: that user.
+        # The user whom the actor, an administrator, is impersonating.
         self.acts_as: str | None = None
 
     @property
     def ip_address(self) -> str:
-        """Empty when there is none."""
+        """Empty if there is none."""
         return ""
 
     @property
     def site(self) -> str:
-        """What fair turns are counted by: the address, or the site (/48) that an IPv6 address is part of."""
+        """The key for fair queueing: the address, or the site (/48) of an IPv6 address."""
         address = self.ip_address
         return site_of(address) or address
 
     @property
     def request_id(self) -> str:
-        """Empty when there is none."""
+        """Empty if there is none."""
         return ""
 
 
@@ -37,17 +37,17 @@ _current: ContextVar[Origin | None] = ContextVar("audit_origin", default=None)
 
 
 def current_origin() -> Origin:
-    """The origin that was told last; the service itself if none was."""
+    """The origin that was set last; the service itself if none was."""
     return _current.get() or Origin()
 
 
 def work_begins(origin: Origin) -> None:
-    """From here on, in this task and those it starts, work is done for this origin."""
+    """Set the origin for this task and the tasks that it starts."""
     _current.set(origin)
 
 
 def acting(user_id: str, impersonated_by: str | None = None) -> None:
-    """The origin's request is this user's. While someone impersonates them, that someone is who acts."""
+    """Attribute the current request to this user; during an impersonation, to the administrator."""
     origin = _current.get()
     if origin is None:
         return

@@ -1,4 +1,4 @@
-"""Reading the audit trail, and checking that nobody has changed it."""
+"""Reads the audit trail, and verifies that nobody has changed it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -9,14 +9,12 @@ from freehold.audit.chain import entry_hash
 from freehold.audit.types import RESEALED, Anchor, Entry, Event, Filter, Head, Verdict
 from freehold.log import get_logger
 
-# What the audit trail needs of the outside, and what others need of it.
-
 
 class Recorder(Protocol):
-    """For events that belong to no transaction of a store: a refusal, work done outside the central database."""
+    """Records events outside a store's transaction: refusals, and work outside the central database."""
 
     async def record(self, event: Event) -> None:
-        """Return when the event is durable. Raises `CentralUnavailable`: it is not."""
+        """Return when the event is durable. Raises `CentralUnavailable` if it is not."""
         ...
 
 
@@ -24,11 +22,11 @@ class AuditStore(Recorder, Protocol):
     """The trail in the central database. Every method raises `CentralUnavailable` when it does not answer."""
 
     async def head(self) -> Head:
-        """The newest entry by the trail's own record; 0 and an empty hash before the first."""
+        """The newest entry according to the trail's own record; 0 and an empty hash before the first."""
         ...
 
     async def page(self, *, after: int, limit: int, matching: Filter | None = None) -> Sequence[Entry]:
-        """Entries behind this one, oldest first."""
+        """Entries after this one, oldest first."""
         ...
 
     async def page_back(self, *, before: int | None, limit: int, matching: Filter | None = None) -> Sequence[Entry]:
@@ -44,12 +42,12 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Who did what. Recording inside a transaction is the store's (`Central.record`); this is all the rest."""
+    """The audit trail. To record within a transaction, stores use `Central.record`."""
 
     store: AuditStore
 
     async def record(self, event: Event) -> None:
-        """Record an event by itself. Many at once share a transaction.
+        """Record an event on its own. Concurrent events share a transaction.
 
         Raises:
             CentralUnavailable: it is not recorded.
@@ -65,7 +63,7 @@ class Audit:
     async def each(
         self, *, after: int = 0, limit: int | None = None, matching: Filter | None = None
     ) -> AsyncIterator[Entry]:
-        """Entries oldest first, read page by page, so that memory stays flat."""
+        """Entries, oldest first; read page by page, so that memory use stays constant."""
         left = limit
         while left is None or left > 0:
             wanted = _PAGE if left is None else min(_PAGE, left)
@@ -78,15 +76,15 @@ class Audit:
             left = None if left is None else left - len(page)
 
     async def head(self) -> Head:
-        """How far the trail goes."""
+        """The newest entry according to the trail's own record."""
         return await self.store.head()
 
     async def verify(
         self, anchors: Sequence[Anchor] = (), *, after: int = 0, on_page: Callable[[int], None] = lambda _: None
     ) -> Verdict:
-        """Check every entry behind `after` against the one before, against the head, and against anchors.
+        """Check every entry after `after` against the previous one, the head, and the anchors.
 
-        `on_page` gets the number of entries of each page. What is added meanwhile is not looked at.
+        `on_page` is called with the number of entries in each page. Entries added in the meantime are not checked.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -110,12 +108,12 @@ class Audit:
         return Verdict(entries=check.seq - after, head=newest, broken_at=broken_at, reason=reason)
 
     async def keep_anchoring(self, every_s: float = _ANCHOR_EVERY_S) -> None:
-        """Write the head to the log now and then, where who changes the database cannot reach it."""
+        """Log the head regularly, where someone who changes the database cannot reach it."""
         told = -1
         while True:
             try:
                 head = await self.store.head()
-            except Exception as error:  # it is tried again; the trail itself does not depend on it
+            except Exception as error:  # retried later; the trail itself does not depend on it
                 log.warning("audit.not_anchored", reason=str(error))
             else:
                 if head.seq != told:
@@ -125,7 +123,7 @@ class Audit:
 
 
 class _Check:
-    """Walks along the trail. `fault` is the first entry that is not as it was written, and why."""
+    """Checks the trail entry by entry. `fault` is the first entry that differs from what was written, and why."""
 
     def __init__(self, anchors: Mapping[int, str], after: int) -> None:
         self._anchors = anchors
@@ -134,7 +132,7 @@ class _Check:
         self.fault: tuple[int, str] | None = None
 
     def start(self, found: Sequence[Entry]) -> None:
-        """Where not all is checked: the entry that the rest stands on."""
+        """Start after an entry, which must exist."""
         if not found or found[0].seq != self.seq:
             self.fault = (self.seq, "it is missing")
             return

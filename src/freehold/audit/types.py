@@ -1,4 +1,4 @@
-"""What the audit trail holds. Names of things are `user:ID`, `tenant:ID`, `migration:7`, `operator:LOGIN`."""
+"""Types of the audit trail. Things are named `user:ID`, `tenant:ID`, `migration:7`, `operator:LOGIN`."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from freehold.errors import FreeholdError, InvalidInput
 
 Facts = Mapping[str, str | int | bool | None]
 
-# In place of an actor: someone who has not signed in, and the service by itself.
+# Instead of an actor's name: someone who is not signed in, and the service itself.
 ANONYMOUS = "anonymous"
 SYSTEM = "system"
 
@@ -23,9 +23,9 @@ _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that was done, to be recorded. `details` holds no secret, code, token or password.
+    """An action to record. `details` must not contain a secret, code, token or password.
 
-    Without an `actor` it is whoever the request, command or background work belongs to, see `origin.py`.
+    If `actor` is None, it is the actor of the current request, command or background work, see `origin.py`.
     """
 
     action: str
@@ -35,7 +35,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """All of an entry but its place in the trail. `at` is UTC with three digits, `details` a JSON object."""
+    """An entry without its place in the trail. `at` is UTC with three fractional digits, `details` a JSON object."""
 
     at: str
     action: str
@@ -47,7 +47,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(Draft, frozen=True, kw_only=True):
-    """One row of the trail; `hash` is over this entry and the hash of the one before."""
+    """One row of the trail; `hash` covers this entry and the hash of the previous one."""
 
     seq: int
     hash: str
@@ -58,11 +58,11 @@ class Entry(Draft, frozen=True, kw_only=True):
         text = _readable(self.details)
         try:
             return msgspec.json.decode(text, type=dict[str, Any])
-        except msgspec.DecodeError:  # nobody but a forger writes that
+        except msgspec.DecodeError:  # only a forger writes that
             return {"unreadable": text}
 
     def shown(self) -> dict[str, Any]:
-        """For people and programs: all fields, with the details decoded."""
+        """All fields, with the details decoded, to be displayed or serialised."""
         fields = {
             name: _readable(value) if isinstance(value, str) else value
             for name, value in msgspec.structs.asdict(self).items()
@@ -71,12 +71,12 @@ class Entry(Draft, frozen=True, kw_only=True):
 
 
 def _readable(text: str) -> str:
-    """What is not UTF-8 in the database, and was kept as it is for checking, replaced."""
+    """The text with invalid UTF-8, which is preserved for verification, replaced."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the trail goes. `is_authentic`: the record of it was written by whoever holds the service's secret."""
+    """The newest entry. `is_authentic`: the record of it was written with the service's secret."""
 
     seq: int
     hash: str
@@ -84,7 +84,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Anchor(msgspec.Struct, frozen=True):
-    """An entry and its hash, noted outside the database. Written `SEQ:HASH`."""
+    """An entry and its hash, kept outside the database. Written `SEQ:HASH`."""
 
     seq: int
     hash: str
@@ -94,7 +94,7 @@ class Anchor(msgspec.Struct, frozen=True):
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which entries are asked for; None asks for any. `since` is included, `until` is not; see `moment`."""
+    """Selects entries; None matches any. `since` is inclusive, `until` exclusive; see `moment`."""
 
     action: str | None = None
     actor: str | None = None
@@ -104,10 +104,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moment(text: str | None) -> str | None:
-    """A UTC timestamp, or the beginning of a day, in a form that compares with `at` as text does.
+    """A UTC timestamp, or the start of a day, in a form that compares with `at` as text.
 
     Raises:
-        BadMoment: it is neither `2026-01-31` nor `2026-01-31T10:20:30Z`, nor anything between.
+        BadMoment: not `2026-01-31`, `2026-01-31T10:20:30Z` or a precision in between.
     """
     if text is None:
         return None
@@ -117,7 +117,7 @@ def moment(text: str | None) -> str | None:
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What `verify` found. `broken_at` is the first entry that cannot be trusted; None: all is as it was written."""
+    """The result of `verify`. `broken_at` is the first entry that cannot be trusted; None if the trail is intact."""
 
     entries: int
     head: Anchor
@@ -130,7 +130,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditDetailsTooLarge(FreeholdError):
-    """Details of an event are facts, not documents."""
+    """The details of an event are too long: they are facts, not documents."""
 
 
 class BadMoment(InvalidInput):
