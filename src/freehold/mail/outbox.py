@@ -1,4 +1,4 @@
-"""Mail into a file, for development and tests: one JSON line a message, the newest last."""
+"""Writes e-mails to a file, for development and tests: one JSON line per message, newest last."""
 
 import asyncio
 import errno
@@ -17,7 +17,7 @@ from freehold.mail.templates import write_out
 
 
 class OutboxLine(msgspec.Struct, frozen=True):
-    """What a line holds. `text` has the code or the link in it."""
+    """One line. `text` contains the code or the link."""
 
     to: str
     subject: str
@@ -44,7 +44,7 @@ class Outbox:
 
     def _append(self, line: bytes) -> None:
         try:
-            # Whoever reads it can sign in as anyone.
+            # Anyone who can read it can sign in as anyone.
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 _append_whole(file, line)
@@ -56,7 +56,7 @@ class Outbox:
 
 
 def _append_whole(file: int, line: bytes) -> None:
-    """All of the line or nothing, between the lines of other processes, and on the disk."""
+    """Append the whole line or nothing, not mixed with other processes' lines, and sync it to disk."""
     fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
     before = os.fstat(file).st_size
     if os.write(file, line) < len(line):

@@ -1,4 +1,4 @@
-"""Mail through an SMTP server. Sources: RFC 5321, RFC 8314 (TLS), RFC 3834 (mail from programs)."""
+"""Sends e-mails through an SMTP server. Sources: RFC 5321, RFC 8314 (TLS), RFC 3834 (mail from programs)."""
 
 import asyncio
 import random
@@ -24,11 +24,11 @@ from freehold.log import get_logger
 from freehold.mail.templates import Message, write_out
 
 _TIMEOUT_S = 10.0
-_AT_ONCE = 16  # servers close the door to who comes with more
+_AT_ONCE = 16  # servers reject clients with more concurrent connections
 _PACES = 32
 _FAILURE_LASTS_S = 60.0
 
-# Not every server takes bytes over 127, and encoding them costs nothing that matters.
+# Not every server accepts bytes over 127, and encoding them is cheap.
 _POLICY = SMTP_POLICY.clone(cte_type="7bit")
 
 log = get_logger()
@@ -36,7 +36,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """Where to hand in mail. `needs_starttls`: go no further in clear text."""
+    """The server to submit e-mails to. `needs_starttls`: do not continue in clear text."""
 
     host: str
     port: int
@@ -50,9 +50,9 @@ class SmtpServer:
 
     @classmethod
     def from_url(cls, url: str) -> "SmtpServer":
-        """`smtps://user:password@host:465` or `smtp://…:587`, as the settings have checked it.
+        """Parse `smtps://user:password@host:465` or `smtp://…:587`, already checked by the settings.
 
-        With `smtp` the connection must turn to TLS, unless the host is this machine or `?starttls=off` is said.
+        With `smtp` the connection must switch to TLS, unless the host is this machine or the URL has `?starttls=off`.
         """
         parts = urlsplit(url)
         host, is_tls = parts.hostname or "", parts.scheme == "smtps"
@@ -68,17 +68,17 @@ class SmtpServer:
 
 
 class SmtpMailer:
-    """One conversation with the server for each mail. Implements `freehold.auth.ports.Mailer`.
+    """Opens a connection to the server for each e-mail. Implements `freehold.auth.ports.Mailer`.
 
-    A rehearsal is the same conversation up to the point where the text would follow, so that neither the time it
-    takes nor an unwilling server tells whether a mail went out. For handing over the text, which it leaves out, it
-    waits as long as that took lately; and when that has just failed, it fails as well.
+    A rehearsal is the same conversation up to the text of the message, so that neither its duration nor a server that
+    refuses reveals whether an e-mail was sent. Instead of sending the text, it waits as long as that took recently, and
+    fails if that failed recently.
     """
 
     def __init__(
         self, server: SmtpServer, sender: str, app: str, tls: ssl.SSLContext, *, timeout_s: float = _TIMEOUT_S
     ) -> None:
-        """`sender` is the header From: `Name <address>`. `tls` says whose certificates are believed."""
+        """`sender` is the header From: `Name <address>`. `tls` has the trusted certificates."""
         self._server = server
         self._sender = sender
         self._address = parseaddr(sender)[1]
@@ -111,11 +111,11 @@ class SmtpMailer:
 
     @asynccontextmanager
     async def _conversation(self, to: str) -> AsyncIterator[aiosmtplib.SMTP]:
-        """Connected, signed in, sender and recipient told.
+        """Connect, sign in, and send the sender and recipient.
 
         Raises:
-            MailRefused: the server takes no mail for this address, now or later.
-            MailUnavailable: anything else that keeps it from being handed over.
+            MailRefused: the server permanently refuses mail for this address.
+            MailUnavailable: any other reason why it cannot be submitted.
         """
         smtp = self._client()
         try:
@@ -125,11 +125,11 @@ class SmtpMailer:
                 await _name_recipient(smtp, to)
                 yield smtp
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
-            # What servers answer may name the address and more; the kind and the number are enough.
+            # Servers' replies may contain the address and more; the type and the number are enough.
             log.warning("mail.not_sent", reason=type(error).__name__, status=getattr(error, "code", None))
             raise MailUnavailable("the mail could not be sent; try again in a moment") from error
         finally:
-            smtp.close()  # it has acknowledged, which is all that a farewell could add
+            smtp.close()  # without QUIT: the server has already acknowledged
 
     def _client(self) -> aiosmtplib.SMTP:
         server = self._server
@@ -142,7 +142,7 @@ class SmtpMailer:
             start_tls=server.needs_starttls,
             tls_context=self._tls,
             timeout=self._timeout_s,
-            # The library would ask the name service for this machine's name, and wait for it on the event loop.
+            # The default would look up this machine's name, which blocks the event loop.
             local_hostname=self._address.rpartition("@")[2],
         )
 
@@ -158,18 +158,18 @@ async def _name_recipient(smtp: aiosmtplib.SMTP, to: str) -> None:
 
 
 def to_mime(message: Message, sender: str) -> bytes:
-    """As it travels: text and HTML beside each other. Raises `ValueError` for a line break in a header."""
+    """The MIME message, with text and HTML alternatives. Raises `ValueError` for a line break in a header."""
     mime = EmailMessage(policy=_POLICY)
     mime["From"] = sender
     mime["To"] = Address(addr_spec=message.to)
     mime["Subject"] = message.subject
     mime["Date"] = format_datetime(utc_now())
     mime["Message-ID"] = make_msgid(domain=parseaddr(sender)[1].rpartition("@")[2])
-    # Keeps out-of-office programs and mailing lists from answering.
+    # Stops out-of-office programs and mailing lists from replying.
     mime["Auto-Submitted"] = "auto-generated"
     mime.set_content(message.text)
     mime.add_alternative(message.html, subtype="html")
-    mime["Content-Language"] = message.language  # last: what is there before goes into the first part
+    mime["Content-Language"] = message.language  # last: earlier headers are moved into the first part
     return mime.as_bytes()
 
 

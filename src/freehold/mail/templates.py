@@ -1,4 +1,4 @@
-"""Every e-mail in every language: its words, and how they become text and HTML. `{app}` is whom it is from."""
+"""The texts of every e-mail in every language, and their rendering as text and HTML. `{app}` is the app's name."""
 
 from dataclasses import dataclass
 from html import escape
@@ -8,7 +8,7 @@ from freehold.auth.outgoing_email import EmailKind, Language, OutgoingEmail
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language. `messages` has a subject and a first sentence for each kind, `advice` the second of notices."""
+    """One language. `messages` has a subject and an opening sentence for each kind, `advice` the rest of notices."""
 
     direction: str
     messages: dict[EmailKind, tuple[str, str]]
@@ -39,12 +39,12 @@ _ENGLISH = Words(
             "Open this link to confirm your new address at {app}:",
         ),
         "delete-link": (
-            "Confirm that your account is to be deleted",
+            "Confirm the deletion of your account",
             "Open this link to delete your account at {app} and all that is in it:",
         ),
         "address-changed": (
             "Your e-mail address was changed",
-            "Your account at {app} has another e-mail address now, and no longer this one.",
+            "The e-mail address of your account at {app} was changed. It is no longer this one.",
         ),
         "password-changed": ("Your password was changed", "The password of your account at {app} was changed."),
     },
@@ -55,8 +55,8 @@ _ENGLISH = Words(
     code_caution="Nobody has a reason to ask you for this code.",
     sign_up_caution="Open it only if you signed up yourself: otherwise someone else knows that password.",
     advice={
-        "address-changed": "If you did this, there is nothing to do. If not, tell whoever runs {app} at once: this"
-        " address does not open the account any longer.",
+        "address-changed": "If you did this, there is nothing to do. If not, tell the operators of {app} at once:"
+        " you can no longer sign in with this address.",
         "password-changed": "If you did this, there is nothing to do. If not, choose a new password at once, as if"
         " you had forgotten it: that ends all sessions.",
     },
@@ -138,7 +138,7 @@ _KHMER = Words(
 WORDS: dict[Language, Words] = {"en": _ENGLISH, "ar": _ARABIC, "km": _KHMER}
 
 
-# Mail programs know tables and inline styles only. No picture and nothing from elsewhere is loaded.
+# Mail programs support only tables and inline styles. No images or remote content are loaded.
 _HTML = """<!doctype html>
 <html lang="{language}" dir="{direction}">
 <head><meta charset="utf-8"><title>{subject}</title></head>
@@ -160,7 +160,7 @@ _LINK = '<p dir="ltr" style="word-break:break-all"><a href="{0}">{0}</a></p>'
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one person reads."""
+    """A rendered e-mail to one person."""
 
     to: str
     language: str
@@ -173,7 +173,7 @@ class Message:
 
 
 def write_out(email: OutgoingEmail, app: str) -> Message:
-    """The e-mail in its language. `app` is whom the reader takes it to be from: one line of text."""
+    """Render the e-mail in its language. `app` is the sender's name as the reader knows it: one line of text."""
     words = WORDS[email.language]
     subject, lead = (text.format(app=app) for text in words.messages[email.kind])
     if (advice := words.advice.get(email.kind)) is not None:
