@@ -1,4 +1,4 @@
-"""Passwords from breaches, asked for at a service by k-anonymity: only five digits of a hash leave this process.
+"""Checks passwords against known breaches by k-anonymity: only five digits of a hash leave this process.
 
 Implements `freehold.auth.passwords.rules.BreachedPasswords`.
 """
@@ -18,10 +18,10 @@ import httpx
 from freehold.log import get_logger
 from freehold.tls import public_tls
 
-# Passwords from breaches in a copy on this machine, as the downloaders of Have I Been Pwned write it.
+# Breached passwords in a copy on this machine, in the format of the downloaders of Have I Been Pwned.
 #
-# Either a folder with a file for each range (`21BD1` or `21BD1.txt`, lines `SUFFIX:COUNT`), or one file of all
-# hashes in order (lines `HASH:COUNT`). Implements `freehold.auth.passwords.rules.BreachedPasswords`.
+# It is either a folder with a file for each range (`21BD1` or `21BD1.txt`, lines `SUFFIX:COUNT`), or one sorted file of
+# all hashes (lines `HASH:COUNT`). Implements `freehold.auth.passwords.rules.BreachedPasswords`.
 
 _MAX_RANGE_BYTES = 16 * 1024 * 1024
 _MAX_LINE_BYTES = 100
@@ -29,7 +29,7 @@ _MAX_LINE_BYTES = 100
 
 @dataclass(frozen=True, slots=True)
 class BreachFiles:
-    """Read again for each password, in a thread: a copy may be replaced while the service runs."""
+    """Reads the copy for each password, in a thread, so that it can be replaced while the service runs."""
 
     path: Path
 
@@ -55,15 +55,15 @@ class BreachFiles:
 
 
 def _is_in_order(file: BinaryIO, digest: str) -> bool:
-    """Look the hash up by halves: some 40 short reads in a file of any size."""
+    """Binary search for the hash: some 40 short reads in a file of any size."""
     wanted = digest.encode()
     low, high = 0, file.seek(0, os.SEEK_END)
-    while low < high:  # the first line at or after `low` is not yet known to be too early
+    while low < high:  # lines that start before `low` are too early
         middle = (low + high) // 2
         file.seek(middle)
         if middle:
             file.seek(middle - 1)
-            file.readline(_MAX_LINE_BYTES)  # the end of the line before
+            file.readline(_MAX_LINE_BYTES)  # skip the rest of the previous line
         line = file.readline(_MAX_LINE_BYTES)
         found, _, times = line.strip().upper().partition(b":")
         if found == wanted:
@@ -75,22 +75,22 @@ def _is_in_order(file: BinaryIO, digest: str) -> bool:
     return False
 
 
-# The format of "range" answers about passwords from breaches, as Have I Been Pwned defines it.
+# The format of "range" responses of Have I Been Pwned.
 #
-# A password is known by the SHA-1 of its UTF-8 text in hexadecimal. Five digits of it name a range; the answer has
-# a line `SUFFIX:COUNT` for each hash in it, the suffix being the other 35 digits. A count of 0 is padding. Source:
-# https://haveibeenpwned.com/API/v3#PwnedPasswords
+# A password is identified by the SHA-1 of its UTF-8 text in hexadecimal. The first five digits name a range; the
+# response has a line `SUFFIX:COUNT` for each hash in it, where the suffix is the other 35 digits. A count of 0 is
+# padding. Source: https://haveibeenpwned.com/API/v3#PwnedPasswords
 
 PREFIX_CHARS = 5
 
 
 def digest_of(password: str) -> str:
-    """40 upper-case hexadecimal digits; it names a password, and keeps none safe."""
+    """40 upper-case hexadecimal digits; they identify a password but do not protect it."""
     return hashlib.sha1(password.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest().upper()
 
 
 def is_listed(suffix: str, lines: str) -> bool:
-    """Whether a range answer holds this (upper-case) rest of a hash, with a count."""
+    """Whether a range response contains this (upper-case) suffix with a count that is not 0."""
     for line in lines.splitlines():
         found, _, times = line.strip().partition(":")
         if found.upper() == suffix:
@@ -106,12 +106,12 @@ log = get_logger()
 
 
 class BreachService:
-    """If it does not answer in time it is not asked again for half a minute, and refuses no password meanwhile."""
+    """Queries a range service. After an error it allows every password for half a minute without asking again."""
 
     def __init__(
         self, http: httpx.AsyncClient, url: str, timeout_s: float = _TIMEOUT_S, clock: Callable[[], float] = monotonic
     ) -> None:
-        """`url` is what the five digits follow, e.g. `https://api.pwnedpasswords.com/range/`."""
+        """The five digits are appended to `url`, e.g. `https://api.pwnedpasswords.com/range/`."""
         self._http = http
         self._url = url if url.endswith("/") else f"{url}/"
         self._timeout_s = timeout_s
@@ -132,7 +132,7 @@ class BreachService:
         return is_listed(digest[PREFIX_CHARS:], lines)
 
     async def _range(self, prefix: str) -> str:
-        # Padding keeps whoever sees the size of the answer from knowing which range it was.
+        # Padding hides the range from someone who sees the size of the response.
         headers = {"add-padding": "true", "accept-encoding": "identity"}
         async with self._http.stream("GET", f"{self._url}{prefix}", headers=headers) as reply:
             if reply.status_code != 200:
@@ -147,7 +147,7 @@ class BreachService:
 
 @asynccontextmanager
 async def open_breach_service(url: str) -> AsyncIterator[BreachService]:
-    """The service at this URL; it follows no redirects, and sends nothing but the range."""
+    """The service at this URL; it follows no redirects and sends only the range."""
     headers = {"user-agent": "freehold"}
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, headers=headers, trust_env=False, verify=public_tls()) as http:
         yield BreachService(http, url)
