@@ -175,7 +175,7 @@ def _way_in(fields: Fields, user_id: str) -> WayIn:
     if provider_id == CREDENTIAL:
         password_hash = _text(fields, "password")
         if not _HASH.fullmatch(password_hash):
-            raise Unusable("the format of the password hash is unknown; the user must set a new password")
+            raise Unusable("the format of the password hash is unknown; a new password has to be set")
         return WayIn(provider_id=CREDENTIAL, subject=user_id, password_hash=password_hash.lower())
     subject = _text(fields, "accountId")
     if not provider_id or not subject:
