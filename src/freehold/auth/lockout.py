@@ -2,8 +2,8 @@
 
 From one place (a client's network address) five wrong passwords are free; each further one doubles a delay, from
 fifteen seconds up to a quarter of an hour. That stops guessing, and locks out nobody elsewhere. An attacker with many
-places runs into the second count: after fifty wrong passwords for an address, each further one causes a delay of up to
-a minute for all places from which the address has not signed in before. So no attacker keeps the owner out for long.
+places runs into the second count: fifty wrong passwords for an address start a delay of up to a minute for all places
+from which the address has not signed in before. So no attacker keeps the owner out for long.
 
 Addresses of no user are counted the same way, so that responses never reveal which users exist. The counts are in the
 central database, so that a restart does not reset them; they are forgotten after a day without a wrong password.
@@ -46,7 +46,7 @@ class LockedOut(RateLimited):
 
 
 class Delays(Struct, frozen=True):
-    """The first `free` failures cause no delay; each further one doubles it, from `first_ms` up to `longest_ms`."""
+    """After `free` failures the delay is `first_ms`; each further one doubles it, up to `longest_ms`."""
 
     free: int
     first_ms: int

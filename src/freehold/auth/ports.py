@@ -152,7 +152,7 @@ class AccountStore(Protocol):
         ...
 
     async def list_accounts(self, user_id: str) -> list[Account]:
-        """The ways to sign in as this user, the oldest first."""
+        """The ways to sign in as this user, oldest first."""
         ...
 
     async def update_user(self, user_id: str, changes: UserChanges, now: datetime) -> bool:

@@ -49,8 +49,8 @@ NOTHING = Kept()
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """A proof to record. It counts only if its one-time use, if any, is not used up.
 
-    `asked_by`: the session that asked for it, which must still exist. `new_email`: the address that is proved, if it
-    replaces the current one.
+    `asked_by`: the session that asked for it, which must still exist.
+    `new_email`: the address that is proved, if it replaces the current one.
     """
 
     way: Way
@@ -71,7 +71,7 @@ class Proved(msgspec.Struct, frozen=True, kw_only=True):
 def in_hand(asking: SignedIn | None, found: Credential) -> Kept:
     """The asking session and the password, which are the owner's if the proof is given in a session of the account.
 
-    Until an address is proved, only its password or identity gives a session of its account. Administrators who
+    Until an address is proved, only its password or identity opens a session of its account. Administrators who
     impersonate the user prove nothing.
     """
     if asking is None or asking.user_id != found.user.user_id or asking.session.impersonated_by is not None:

@@ -71,7 +71,7 @@ class Auth:
         Raises:
             InvalidEmail: bad input. For the password, see `PasswordRules.check`.
             EmailTaken: the address is in use.
-            EmailNotVerified: the user was created or already exists; an e-mail to the address tells what to do.
+            EmailNotVerified: the user was created or already exists; an e-mail to the address explains what to do.
             RateLimited, MailUnavailable, MailRefused: that e-mail was not sent.
             Unavailable: too many are signing in, or the central database does not answer.
         """

@@ -97,9 +97,10 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
 class Client(msgspec.Struct, frozen=True, kw_only=True):
     """The client that signs in; fields are empty when unknown.
 
-    `guest_id`: the guest who has used the app there so far, whose database must not be lost. `source`: the network
-    address that wrong passwords are counted for; it is not stored. `language`: the language of e-mails to the user; it
-    is not stored. `replaces`: the tokens of the sessions that the browser sent, which end when it signs in again.
+    `guest_id`: the guest who has used the app there so far, whose database must not be lost.
+    `source`: the network address that wrong passwords are counted for; it is not stored.
+    `language`: the language of e-mails to the user; it is not stored.
+    `replaces`: the tokens of the sessions that the browser sent, which end when it signs in again.
     """
 
     ip_address: str = ""

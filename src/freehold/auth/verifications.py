@@ -19,8 +19,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 class OneTimeUse(msgspec.Struct, frozen=True, kw_only=True):
     """The right to do one thing once: it is used up by deleting the row with this value, in the same transaction.
 
-    `is_one_of`: the value is that of one code among several in the row, see `freehold.auth.email.code_rows`. `clears`
-    are rows that are then no longer needed.
+    `is_one_of`: the value is that of one code among several in the row, see `freehold.auth.email.code_rows`.
+    `clears` are rows that are then no longer needed.
     """
 
     identifier: str
@@ -30,7 +30,7 @@ class OneTimeUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Rows = dict[str, Verification]
-"""By identifier."""
+"""Rows by identifier."""
 
 
 class VerificationStore(Protocol):
