@@ -20,7 +20,6 @@ class Changes(Protocol):
 
     def is_current(self) -> bool:
         """Whether nothing was committed since the last `catch_up`. Takes microseconds and never waits."""
-        ...
 
     async def catch_up(self) -> None:
         """Notify the listeners of everything committed before this call.
@@ -28,16 +27,13 @@ class Changes(Protocol):
         Raises:
             CentralUnavailable: the central database does not answer.
         """
-        ...
 
     @property
     def position(self) -> int:
         """How far listeners have been notified. A row read before the position moved must not enter a cache."""
-        ...
 
     def subscribe(self, topic: Topic, listener: Listener) -> None:
         """Call `listener` from now on for each change of the topic."""
-        ...
 
 
 class RecentChanges(Changes, Protocol):
@@ -48,4 +44,3 @@ class RecentChanges(Changes, Protocol):
 
         Never waits. Where `is_current` costs nothing, it is the same.
         """
-        ...

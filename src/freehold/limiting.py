@@ -47,7 +47,6 @@ class Limiter(Protocol):
 
         Keys may be stored in a shared cache, so they must not contain a secret or a plain e-mail address.
         """
-        ...
 
 
 _SITE_BITS = 48

@@ -15,7 +15,6 @@ class Recorder(Protocol):
 
     async def record(self, event: Event) -> None:
         """Return when the event is durable. Raises `CentralUnavailable` if it is not."""
-        ...
 
 
 class AuditStore(Recorder, Protocol):
@@ -23,15 +22,12 @@ class AuditStore(Recorder, Protocol):
 
     async def head(self) -> Head:
         """The newest entry according to the trail's own record; 0 and an empty hash before the first."""
-        ...
 
     async def page(self, *, after: int, limit: int, matching: Filter | None = None) -> Sequence[Entry]:
         """Entries after this one, oldest first."""
-        ...
 
     async def page_back(self, *, before: int | None, limit: int, matching: Filter | None = None) -> Sequence[Entry]:
         """Entries before this one, or the newest; newest first."""
-        ...
 
 
 _PAGE = 1_000

@@ -77,22 +77,18 @@ class WrongPasswordStore(Protocol):
 
     async def find(self, keys: Sequence[str]) -> Mapping[str, Tried]:
         """The stored counts; keys without any are left out."""
-        ...
 
     async def add_failure(self, delays: Mapping[str, Delays], now_ms: int, forget_before_ms: int) -> None:
         """Count one more failure for each key and set when the next try is allowed; atomic.
 
         Failures before `forget_before_ms` no longer count.
         """
-        ...
 
     async def set_succeeded(self, key: str, now_ms: int) -> None:
         """Reset the failures and record a success now."""
-        ...
 
     async def tidy(self, failed_before_ms: int, succeeded_before_ms: int) -> None:
         """Delete rows whose last failure and last success are older than these times."""
-        ...
 
 
 class Attempt:

@@ -36,11 +36,9 @@ class Places(Protocol):
         Raises:
             CentralUnavailable: the central database does not answer.
         """
-        ...
 
     async def remember(self, email: str, source: str) -> None:
         """Mark the place as known: the owner of the address has signed in from it. Raises as `at` does."""
-        ...
 
 
 def place_of(user_id: str) -> str:

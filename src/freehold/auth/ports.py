@@ -16,7 +16,6 @@ class PasswordHasher(Protocol):
 
     async def hash(self, password: str) -> str:
         """A new salted hash. Raises `Unavailable` when the queue is full."""
-        ...
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Whether it is this password's hash; False for None, after the same time.
@@ -24,7 +23,6 @@ class PasswordHasher(Protocol):
         Raises:
             Unavailable: the queue is full.
         """
-        ...
 
 
 class SessionStore(Protocol):
@@ -32,15 +30,12 @@ class SessionStore(Protocol):
 
     async def find_session(self, token: str) -> tuple[SignedIn | None, int]:
         """The session, even if expired, with its user; and the position of the change feed in the same snapshot."""
-        ...
 
     async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
         """Set a new expiry; False if the session is gone."""
-        ...
 
     async def delete_session(self, token: str) -> None:
         """Delete the session; no error if it is already gone."""
-        ...
 
 
 class UserStore(SessionStore, Protocol):
@@ -61,7 +56,6 @@ class UserStore(SessionStore, Protocol):
             EmailTaken: the address is in use.
             IdentityTaken: the identity belongs to someone else.
         """
-        ...
 
     async def upgrade_guest(
         self, user: User, password_hash: str | None, session: Session, *, identity: Identity | None = None
@@ -74,7 +68,6 @@ class UserStore(SessionStore, Protocol):
             EmailTaken: the address is in use.
             IdentityTaken: the identity belongs to someone else.
         """
-        ...
 
     async def add_session(
         self,
@@ -94,30 +87,24 @@ class UserStore(SessionStore, Protocol):
         Raises:
             NotFound: the user is gone, or no longer has this address, password or identity.
         """
-        ...
 
     async def sign_out(self, token: str) -> None:
         """End the session; no error if there is none."""
-        ...
 
     async def find_credential(self, email: str) -> Credential | None:
         """The user with this address (in lower case)."""
-        ...
 
     async def delete_user(self, user_id: str, now: datetime, *, guest_in: str = "") -> bool:
         """Delete the user and schedule the deletion of their database, in one transaction.
 
         With `guest_in`, only if the user is a guest and still has the session with this id.
         """
-        ...
 
     async def lift_ban(self, user_id: str, updated_at: str) -> None:
         """Remove the user's ban."""
-        ...
 
     async def set_role(self, user_id: str, role: str, updated_at: str) -> None:
         """Replace the user's roles."""
-        ...
 
 
 class Mailer(Protocol):
@@ -130,11 +117,9 @@ class Mailer(Protocol):
 
     async def send(self, message: OutgoingEmail) -> None:
         """Send the message; on return, a mail server has accepted it."""
-        ...
 
     async def rehearse(self, message: OutgoingEmail) -> None:
         """Do everything but send: for an address that gets no mail, without an observable difference."""
-        ...
 
 
 class AccountStore(Protocol):
@@ -145,19 +130,15 @@ class AccountStore(Protocol):
 
     async def find_credential(self, email: str) -> Credential | None:
         """The user with this address (in lower case), and their password's hash."""
-        ...
 
     async def find_credential_of(self, user_id: str) -> Credential | None:
         """The user and their password's hash."""
-        ...
 
     async def list_accounts(self, user_id: str) -> list[Account]:
         """The ways to sign in as this user, oldest first."""
-        ...
 
     async def update_user(self, user_id: str, changes: UserChanges, now: datetime) -> bool:
         """Apply the changes; False if there is no such user."""
-        ...
 
     async def prove(self, user: User, proof: Proof, now: datetime) -> Proved | None:
         """Record that the address belongs to the user, and revoke what this proof ends; see `freehold.auth.proofs`.
@@ -165,7 +146,6 @@ class AccountStore(Protocol):
         None if the user no longer has the address, or the session that asked has ended. Raises `EmailTaken` if someone
         has the new address.
         """
-        ...
 
     async def replace_password(
         self, user_id: str, old_hash: str, new_hash: str, now: datetime, session: Session | None, *, keeps_keys: bool
@@ -174,7 +154,6 @@ class AccountStore(Protocol):
 
         With a session, all others end and it is written; API keys end too, unless `keeps_keys`.
         """
-        ...
 
     async def delete_user(
         self, user_id: str, now: datetime, asked_by: str, one_time_use: OneTimeUse | None = None
@@ -183,16 +162,12 @@ class AccountStore(Protocol):
 
         False if the user is gone, or the session that asks has ended.
         """
-        ...
 
     async def list_sessions(self, user_id: str, now: datetime) -> list[Session]:
         """The live sessions that the user started, oldest first."""
-        ...
 
     async def delete_own_session(self, user_id: str, token: str) -> None:
         """Delete the user's session with this token; does nothing if there is none."""
-        ...
 
     async def delete_own_sessions(self, user_id: str, but_token: str | None = None, *, keeps_keys: bool) -> None:
         """Delete the user's sessions (all, or all but one) and impersonations, and API keys unless `keeps_keys`."""
-        ...

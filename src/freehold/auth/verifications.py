@@ -38,11 +38,9 @@ class VerificationStore(Protocol):
 
     async def find(self, identifier: str) -> Verification | None:
         """The row, expired or not."""
-        ...
 
     async def update(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
         """Pass the rows to `decide`, store its changes, and return its result.
 
         `decide` adds, replaces and removes entries. No process can read or write these rows in the meantime.
         """
-        ...

@@ -13,11 +13,9 @@ class Bar(Protocol):
 
     def reach(self, done: int) -> None:
         """Show that `done` of the total are done."""
-        ...
 
     def say(self, line: str) -> None:
         """Print a line on stderr, above the bar if there is one."""
-        ...
 
 
 class _NoBar:

@@ -27,23 +27,18 @@ class KeyStore(Protocol):
 
     async def load(self, service: str) -> Mapping[str, str]:
         """Return the keys of the service at this URL; empty if none is pinned yet."""
-        ...
 
     async def pin(self, service: str, key_id: str, public_key: str) -> None:
         """Trust this key for the service from now on."""
-        ...
 
     async def forget(self, service: str, key_id: str) -> None:
         """Stop trusting this key; does nothing if it was not trusted."""
-        ...
 
     async def counter(self, service: str) -> int:
         """Return the highest counter seen of the service's registry; 0 if none."""
-        ...
 
     async def remember(self, service: str, counter: int) -> None:
         """Record a counter; ignored if lower than the highest."""
-        ...
 
 
 class _Known(Struct):

@@ -17,4 +17,3 @@ class Target(Protocol):
         Raises:
             Unavailable: no answer; whether it ran is unknown.
         """
-        ...

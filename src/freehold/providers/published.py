@@ -43,7 +43,6 @@ class BatchRegistry(Protocol):
         Raises:
             CentralUnavailable, RegistryTampered: what is published cannot be read.
         """
-        ...
 
 
 class RegistryBatches:

@@ -82,7 +82,6 @@ class DatabaseServer(Protocol):
         Raises:
             FreeholdError: the call as a whole fails, and its stream with it.
         """
-        ...
 
 
 # The methods that embedded replicas of libSQL call, and none of the services' others: `LogEntries` would be an endless
@@ -124,7 +123,6 @@ class ReplicaServer(Protocol):
         Raises:
             FreeholdError: it is refused, or the server does not answer.
         """
-        ...
 
 
 Supervision = Literal["supervised", "unsupervised", "unreachable"]
@@ -154,11 +152,9 @@ class HasStanding(Protocol):
     @property
     def supervision(self) -> Supervision:
         """Whether a supervisor restarts the server when it ends, as of the last check."""
-        ...
 
     async def standing(self) -> Standing:
         """The current state."""
-        ...
 
 
 def through_gateway(server: DatabaseServer, subject: str) -> "RunAsClient":

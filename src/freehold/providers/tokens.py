@@ -47,11 +47,9 @@ class Verifier(Protocol):
             BadToken: it opens nothing.
             NotFound: it is for another database; whether this one exists is not revealed.
         """
-        ...
 
     def verify_only(self, token: str) -> Grant:
         """What the token allows on the one database that it names. Raises `BadToken`."""
-        ...
 
 
 class TokenSigner:

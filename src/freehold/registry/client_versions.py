@@ -93,30 +93,24 @@ class ClientVersionStore(Protocol):
 
         Keeps only the `DEVICES_OF_USER` most recently seen devices of each user.
         """
-        ...
 
     async def save_anonymous(self, reports: Sequence[ClientReport], forget_before_ms: int) -> None:
         """Write the reports, one row per device, and delete those last seen before `forget_before_ms`.
 
         Keeps only the `DEVICES_OF_PLACE` most recently seen devices of each place, and a limited number overall.
         """
-        ...
 
     async def apps(self, since_ms: int) -> Sequence[AppCount]:
         """Return the users seen since then, each by their oldest app."""
-        ...
 
     async def older_apps(self, since_ms: int, before: str) -> OlderApps:
         """Return the users seen since then with an app whose `app_order` is below `before`, and some of those apps."""
-        ...
 
     async def anonymous(self, since_ms: int) -> Sequence[AnonymousCount]:
         """Return the anonymous devices seen since then, by app and schema version."""
-        ...
 
     async def tenants(self) -> Sequence[TenantCount]:
         """Return the tenants by state and version, without deleted ones."""
-        ...
 
 
 class ClientVersions:

@@ -16,7 +16,6 @@ class RegistryStore(Protocol):
         Raises:
             CentralUnavailable: no answer.
         """
-        ...
 
     async def append(
         self,
@@ -37,11 +36,9 @@ class RegistryStore(Protocol):
             RegistryMoved: the newest row is another one, or a higher counter exists; nothing was written.
             CentralUnavailable: nothing can be written.
         """
-        ...
 
     async def add_key(self, key: RegistryKey, statements: Sequence[KeyStatement]) -> None:
         """Add a key if it is new, and the statements about it. Raises `CentralUnavailable`."""
-        ...
 
 
 class Signer(Protocol):
@@ -50,13 +47,10 @@ class Signer(Protocol):
     @property
     def key_id(self) -> str:
         """The short name of the key, see `migrate.signature.key_id_of`."""
-        ...
 
     @property
     def public_key(self) -> str:
         """The raw public key in unpadded base64url."""
-        ...
 
     def sign(self, text: bytes) -> str:
         """Return the signature in unpadded base64url. Takes well under a millisecond."""
-        ...

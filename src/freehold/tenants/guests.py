@@ -33,15 +33,12 @@ class GuestLinks(Protocol):
 
     async def of_user(self, user_id: str) -> Sequence[GuestLink]:
         """Return this user's guests, oldest first."""
-        ...
 
     async def has(self, user_id: str, guest_id: str) -> bool:
         """Return whether this guest is this user's."""
-        ...
 
     async def delete(self, user_id: str, guest_id: str, now: datetime) -> bool:
         """Delete the guest and schedule their database for deletion, in one transaction. False if not this user's."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,19 +35,15 @@ class LegacyRows(Protocol):
 
     async def tables(self) -> Sequence[str]:
         """Return those of `TABLES` that exist."""
-        ...
 
     def users(self) -> AsyncIterator[str]:
         """Yield users who have rows, in order of their id; read page by page."""
-        ...
 
     async def of_user(self, user_id: str) -> Mapping[str, Sequence[Row]]:
         """Return the user's rows by table, under the column names of the user's own database."""
-        ...
 
     async def remove(self, user_id: str, expected: Mapping[str, Sequence[Row]]) -> bool:
         """Remove the user's rows. If they are no longer as expected, return False and remove nothing."""
-        ...
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,15 +14,12 @@ class ListedTenants(Protocol):
 
     async def page(self, *, after: str = "", limit: int = 500, state: TenantState | None = None) -> Sequence[Tenant]:
         """Return tenants in order of `tenant_id`, starting after the given one."""
-        ...
 
     async def counts(self) -> Mapping[TenantState, int]:
         """Return the number of tenants by state, without empty states."""
-        ...
 
     async def emails(self, user_ids: Sequence[str]) -> Mapping[str, str]:
         """Return the addresses of those of these users who exist."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

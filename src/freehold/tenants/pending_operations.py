@@ -60,23 +60,18 @@ class PendingOperations(Protocol):
 
         Also discards a database that was being created under a lease that has expired.
         """
-        ...
 
     async def next_due_ms(self, provider: str) -> int | None:
         """Return when the next operation is due, or None."""
-        ...
 
     async def done(self, operation: PendingOperation) -> bool:
         """Record that it is done, and audit a deletion. False if something newer replaced it."""
-        ...
 
     async def failed(self, operation: PendingOperation, error: str, retry_at_ms: int) -> None:
         """Record the error and when to retry; does nothing if something newer replaced it."""
-        ...
 
     async def is_ready(self, tenant_id: str) -> bool:
         """Return whether the tenant is `ready` now."""
-        ...
 
     async def retry_now(self, provider: str, now_ms: int, *, leases_until_ms: int | None = None) -> None:
         """Make failed operations due at once; keep leases, those of deletions until `leases_until_ms` at most.
@@ -84,11 +79,9 @@ class PendingOperations(Protocol):
         Deleting one database twice does no harm, so there is no need to wait for the lease of a process that may be
         dead. Only a provisioner must have ended, and its lease is short.
         """
-        ...
 
     async def in_work_until_ms(self, provider: str) -> int:
         """Return when the last lease of a deletion that has not failed yet ends; 0 without any."""
-        ...
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):

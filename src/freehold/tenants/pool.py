@@ -37,27 +37,21 @@ class PoolStore(Protocol):
 
     async def reserve(self, name: str, provider: str, schema: SchemaKey, *, size: int, until_ms: int) -> bool:
         """Record the name of a database to be created for the pool, unless there are already `size`."""
-        ...
 
     async def put(self, name: str, schema: SchemaKey) -> bool:
         """Record that the database was created and now waits. False if it took too long."""
-        ...
 
     async def claim(self, provider: str, schema: SchemaKey, tenant_id: str, until_ms: int) -> str | None:
         """Claim a waiting database of this schema, by one conditional update: only one of two callers gets it."""
-        ...
 
     async def give(self, name: str, tenant: Tenant) -> bool:
         """Give the claimed database to the tenant, in place of the one not yet created. False if either is gone."""
-        ...
 
     async def discard(self, name: str) -> None:
         """Schedule an unfit database for deletion."""
-        ...
 
     async def discard_others(self, provider: str, schema: SchemaKey) -> int:
         """Schedule those of another schema for deletion; return how many."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,6 @@ class DatabaseProvider(Protocol):
     @property
     def name(self) -> str:
         """`local`, `sqld` or `turso`."""
-        ...
 
     async def create(self, database_name: str) -> Database:
         """Create the database, or return it if it exists. Safe to repeat after a crash at any point.
@@ -29,7 +28,6 @@ class DatabaseProvider(Protocol):
             InvalidInput: the name does not match `[a-z0-9-]{1,63}`.
             ProviderUnavailable: no answer, or it cannot write; call again later.
         """
-        ...
 
     async def find(self, database_name: str) -> Database | None:
         """Return the database, or None if it does not exist.
@@ -37,11 +35,9 @@ class DatabaseProvider(Protocol):
         Raises:
             ProviderUnavailable: no answer.
         """
-        ...
 
     async def locate(self, database_name: str) -> Database | None:
         """As `find`, but may be cached for some minutes: a database's location never changes."""
-        ...
 
     async def delete(self, database_name: str) -> None:
         """Delete the database with all its data; no error if it is already gone.
@@ -49,7 +45,6 @@ class DatabaseProvider(Protocol):
         Raises:
             ProviderUnavailable: no answer; whether it is gone is unknown.
         """
-        ...
 
     def names(self) -> AsyncIterator[Sequence[str]] | None:
         """Yield the names of all databases, page by page, in no particular order.
@@ -57,7 +52,6 @@ class DatabaseProvider(Protocol):
         May include names that are not ours, because others may share the provider. None if the provider has no list;
         the central database is the only catalogue then. Reading raises `ProviderUnavailable`.
         """
-        ...
 
     async def create_empty(self, database_name: str) -> None:
         """Create the database without any table. No database of that name may exist.
@@ -65,7 +59,6 @@ class DatabaseProvider(Protocol):
         Raises:
             InvalidInput, ProviderUnavailable: as `create`.
         """
-        ...
 
     async def suspend(self, database_name: str, reason: str = "") -> None:
         """Refuse every read and write until `resume`, including those of open streams and of replicas. Idempotent.
@@ -77,11 +70,9 @@ class DatabaseProvider(Protocol):
             NotFound: no such database.
             ProviderUnavailable: no answer; whether it is suspended is unknown.
         """
-        ...
 
     async def resume(self, database_name: str) -> None:
         """End `suspend`; does nothing if it is not suspended. Raises as `suspend` does."""
-        ...
 
     async def fork(self, source_name: str, target_name: str) -> Database:
         """Copy the database, as of one point in time, to a new one that is not suspended. Works while suspended.
@@ -91,7 +82,6 @@ class DatabaseProvider(Protocol):
             Conflict: the target already exists.
             ProviderUnavailable: no answer; the target may exist.
         """
-        ...
 
     async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:
         """As `fork`, but as the database was at `at`, an aware timestamp, or up to some seconds earlier.
@@ -102,7 +92,6 @@ class DatabaseProvider(Protocol):
             NoPointInTime: the provider has no history, or none of that time; there is no target.
             ProviderUnavailable: no answer; the target may exist.
         """
-        ...
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
         """Write the database at one point in time to a SQLite file, replacing an existing one. Works while suspended.
@@ -113,7 +102,6 @@ class DatabaseProvider(Protocol):
             NotFound: no such database.
             CannotBeCopied, ProviderUnavailable: the file is incomplete.
         """
-        ...
 
     async def open(self, database_name: str) -> Target:
         """Return the database as a target for migrations, with full rights.
@@ -121,7 +109,6 @@ class DatabaseProvider(Protocol):
         Raises:
             NotFound: no such database; raised here or when the target is first used.
         """
-        ...
 
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """Issue a token that opens this database only; `subject` says for whom, e.g. a session's id.
@@ -134,7 +121,6 @@ class DatabaseProvider(Protocol):
             NotFound: no such database, if the provider has to be asked.
             ProviderUnavailable: no answer, or a token with other rights.
         """
-        ...
 
     async def invalidate_tokens(self, database_name: str) -> None:
         """Revoke every token that the provider has issued for the database so far. Idempotent.
@@ -145,7 +131,6 @@ class DatabaseProvider(Protocol):
             NotFound: no such database.
             ProviderUnavailable: no answer; whether they are revoked is unknown.
         """
-        ...
 
     async def check(self) -> None:
         """Check that databases can be reached and created.
@@ -153,7 +138,6 @@ class DatabaseProvider(Protocol):
         Raises:
             ProviderUnavailable: with the reason.
         """
-        ...
 
 
 class TenantStore(ListedTenants, Protocol):
@@ -164,22 +148,18 @@ class TenantStore(ListedTenants, Protocol):
 
     async def of_user(self, user_id: str) -> Tenant:
         """Return the user's tenant. Raises `NotFound`."""
-        ...
 
     async def claim_due(self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int) -> Sequence[Claim]:
         """Claim tenants of this provider that need provisioning and are due at `due_by_ms`, the longest due first.
 
         A tenant has one claimer at a time, until `lease_until_ms`; then it is due again.
         """
-        ...
 
     async def renew(self, claims: Sequence[Claim], lease_until_ms: int) -> Sequence[Claim]:
         """Extend the leases and return the claims that still hold, without those taken by others or already done."""
-        ...
 
     async def release(self, claim: Claim, due_at_ms: int) -> None:
         """Return a claim unfinished; does nothing if it was lost."""
-        ...
 
     async def mark_ready(self, tenant_id: str, schema_version: int, database_name: str | None = None) -> Marked:
         """Record that the database exists at this version, if that is the newest published one.
@@ -187,27 +167,21 @@ class TenantStore(ListedTenants, Protocol):
         Needs no lease, because the fact is true whoever records it. Changes only a tenant that waits for its database,
         and for the one of this name if given: it may wait for another one by now.
         """
-        ...
 
     async def mark_failed(self, claim: Claim, error: str, retry_at_ms: int) -> bool:
         """Record why this attempt failed and when to retry; counts the attempt. False if the claim was lost."""
-        ...
 
     async def next_due_ms(self, provider: str) -> int | None:
         """Return when the next tenant of this provider is due for provisioning, or None."""
-        ...
 
     async def count_due(self, provider: str, due_by_ms: int) -> int:
         """Return how many tenants `claim_due` could claim."""
-        ...
 
     async def count_missing(self) -> int:
         """Return how many users have no tenant, e.g. because another tool imported them."""
-        ...
 
     async def add_missing(self, provider: str, limit: int) -> int:
         """Add tenants, due at once, for up to `limit` such users; return how many."""
-        ...
 
 
 # Migrates one database to the newest published version and returns that version. Idempotent, and safe concurrently.
@@ -219,11 +193,9 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """Return milliseconds since 1970, comparable between processes."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Return after this many seconds."""
-        ...
 
 
 # What the operator's work on single tenants needs from the central database.
@@ -237,15 +209,12 @@ class LifecycleStore(Protocol):
 
     async def find(self, reference: str) -> Tenant:
         """Return the tenant with this id, user id, user's e-mail address or database name. Raises `NotFound`."""
-        ...
 
     async def find_copy(self, database_name: str) -> Tenant | None:
         """Return the tenant whose database this is a kept copy of, as if it had this one; None if there is none."""
-        ...
 
     async def is_held(self, tenant: Tenant) -> bool:
         """Return whether it was taken back from a rollout to a version that it is still below."""
-        ...
 
     async def create(self, reference: str, provider: str) -> Tenant:
         """Return the tenant of the user with this id or address, with a new database name if it has no database.
@@ -253,35 +222,27 @@ class LifecycleStore(Protocol):
         Its new database is due at once. Changes nothing if a database exists, is due, or is still being deleted. Raises
         `NotFound` if there is no such user.
         """
-        ...
 
     async def suspend(self, tenant: Tenant, reason: str, due_at_ms: int) -> bool:
         """Change `ready` or `suspended` to `suspended`; the provider must still be told. False in any other state."""
-        ...
 
     async def suspended(self, tenant: Tenant) -> None:
         """Record that the provider has been told."""
-        ...
 
     async def resume(self, tenant: Tenant) -> bool:
         """Change `suspended` to `ready`. False in any other state."""
-        ...
 
     async def delete(self, tenant: Tenant, now_ms: int) -> bool:
         """Change any state to `deleting`, due once nobody can be working on it. False if deleting or deleted."""
-        ...
 
     async def reserve(self, database_name: str, provider: str, tenant_id: str | None, until_ms: int) -> None:
         """Record a name before its database is created. It is discarded unless adopted or kept by then."""
-        ...
 
     async def keep(self, database_name: str, until_ms: int) -> bool:
         """Postpone that time. False if it has passed."""
-        ...
 
     async def discard(self, database_name: str, now_ms: int) -> None:
         """Record that the database is not needed, or no longer."""
-        ...
 
     async def replace(
         self, tenant: Tenant, states: Collection[TenantState], database_name: str, schema_version: int
@@ -291,16 +252,12 @@ class LifecycleStore(Protocol):
         A tenant that failed or whose database was deleted becomes `ready`. False if the tenant is in none of these
         states, has another database by now, or the name was discarded. Raises `NotFound` if its user no longer exists.
         """
-        ...
 
     async def adopt(self, source: Tenant, database_name: str, schema_version: int) -> Tenant | None:
         """Create a tenant without user for this reserved database, a fork of the source's. None if it was discarded."""
-        ...
 
     async def note_version(self, tenant: Tenant, schema_version: int) -> None:
         """Record the version in a ready tenant's ledger."""
-        ...
 
     async def exported(self, tenant: Tenant) -> None:
         """Record that the content was exported to a file."""
-        ...

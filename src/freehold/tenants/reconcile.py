@@ -26,27 +26,21 @@ class Catalogue(ListedTenants, Protocol):
 
     async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState | None]:
         """Return the names in use, including deleted tenants', each with its tenant's state or None."""
-        ...
 
     async def record_version(self, tenant: Tenant, schema_version: int) -> bool:
         """Record the version in a ready tenant's ledger. False if it has another database or state by now."""
-        ...
 
     async def is_held(self, tenant: Tenant) -> bool:
         """Return whether it was taken back from a rollout to a version that it is still below."""
-        ...
 
     async def provision_again(self, tenant: Tenant, reason: str) -> bool:
         """Let a ready tenant without database wait for a new one, due at once. False as above."""
-        ...
 
     async def retry_now(self, provider: str, now_ms: int) -> int:
         """Make the failed tenants due at once; return how many."""
-        ...
 
     async def in_work_until_ms(self, provider: str) -> int:
         """Return when the last lease on a tenant that waits for its database ends; 0 if there is none."""
-        ...
 
 
 log = get_logger()

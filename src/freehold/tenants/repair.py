@@ -53,11 +53,9 @@ class DatabaseFiles(Protocol):
 
     async def damaged(self) -> Sequence[str]:
         """Return the databases whose files alone show that the engine will not open them."""
-        ...
 
     async def damage(self, database_name: str) -> DatabaseDamaged | None:
         """Return what is wrong with this database's files, if that can be seen."""
-        ...
 
     def alone(self, database_name: str) -> AbstractAsyncContextManager[None]:
         """Exclude other repairs of this database while this is entered; waits for a running one.
@@ -65,7 +63,6 @@ class DatabaseFiles(Protocol):
         Raises:
             NotFound, Conflict: it does not exist, or another repair takes too long.
         """
-        ...
 
     async def copy(self, database_name: str, folder: Path) -> Path:
         """Copy the data, including commits that are not in its file yet, to a SQLite file in a folder.
@@ -73,11 +70,9 @@ class DatabaseFiles(Protocol):
         Raises:
             NotFound, Conflict: it does not exist, cannot be read, or is open elsewhere.
         """
-        ...
 
     async def set_aside(self, database_name: str, file: str) -> str:
         """Rename a file beside the data and return the new name. Raises as `copy` does."""
-        ...
 
 
 class Repaired(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,15 +21,12 @@ class RotationStore(Protocol):
 
     async def generations(self) -> tuple[Mapping[str, int], int]:
         """Return the generation of each rotated database, and the position of the change feed in the same snapshot."""
-        ...
 
     async def check(self, database_name: str, provider: str) -> None:
         """Check that the name is a tenant's database at this provider. Raises `NotFound`."""
-        ...
 
     async def advance(self, database_name: str) -> int:
         """Begin a new generation, record who did, and return it. Raises `NotFound`."""
-        ...
 
 
 class Rotations:

@@ -28,7 +28,6 @@ class Leased(Protocol):
     @property
     def key(self) -> str:
         """Identifies the work, regardless of who has claimed it and how often."""
-        ...
 
 
 ClaimT = TypeVar("ClaimT", bound=Leased)

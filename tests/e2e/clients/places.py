@@ -44,11 +44,9 @@ class Place(Protocol):
 
     def database(self) -> Database:
         """A new one, empty."""
-        ...
 
     def export(self, database: Database, to: Path) -> None:
         """Write the database to a file, as `freehold tenants export` does."""
-        ...
 
 
 @contextlib.contextmanager

@@ -41,35 +41,27 @@ class ApiKeyStore(Protocol):
 
     async def user_id_of(self, email: str) -> str | None:
         """The id of the user with this address (in lower case)."""
-        ...
 
     async def add_api_key(self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None) -> None:
         """Raises `TooManyApiKeys` if the owner has `most`, `NotFound` if the owner or the session is gone."""
-        ...
 
     async def api_keys_of(self, user_id: str, page: ApiKeyPage) -> tuple[Sequence[ApiKey], int]:
         """The user's keys on this page, oldest first by default, and the total number."""
-        ...
 
     async def change_api_key(self, user_id: str, key_id: str, change: Callable[[ApiKey], ApiKey] | None) -> ApiKey:
         """The user's key, after applying `change` in one transaction if given. Raises `ApiKeyNotFound`."""
-        ...
 
     async def delete_api_key(self, user_id: str, key_id: str) -> None:
         """Raises `ApiKeyNotFound`."""
-        ...
 
     async def find_api_key(self, key_hash: str) -> KeyHolder | None:
         """The key and its owner, even if the key is disabled or expired."""
-        ...
 
     async def use_api_key(self, key_hash: str, use: Callable[[ApiKey], ApiKey]) -> ApiKey | None:
         """The key after `use`, in one transaction that is rolled back if `use` raises. None if the key is gone."""
-        ...
 
     async def forget_api_key(self, key_hash: str) -> None:
         """Delete the key; no error if it is already gone."""
-        ...
 
 
 KEY_LETTERS = 64

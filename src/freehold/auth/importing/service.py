@@ -15,7 +15,6 @@ class UserSource(Protocol):
 
     async def count(self) -> int | None:
         """The number of users, or None if it would take reading them all. Raises as `batches` does."""
-        ...
 
     def batches(self, size: int) -> AsyncGenerator[Sequence[Record], None]:
         """All users, `size` at a time.
@@ -24,7 +23,6 @@ class UserSource(Protocol):
             UnusableSource: it does not hold users in a known form.
             SourceUnavailable: it does not answer.
         """
-        ...
 
 
 class UserImportStore(Protocol):
@@ -36,7 +34,6 @@ class UserImportStore(Protocol):
         Raises:
             CentralUnavailable: nothing was written.
         """
-        ...
 
 
 _A_TRANSACTION = 500

@@ -29,7 +29,6 @@ class BreachedPasswords(Protocol):
 
     async def knows(self, password: str) -> bool:
         """Whether the password is in it; False without an answer. Never raises, and takes a few seconds at most."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

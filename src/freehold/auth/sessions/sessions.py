@@ -43,19 +43,15 @@ class SharedSessions(Protocol):
 
     async def get(self, token: str) -> SignedIn | None:
         """The copy that one of our processes stored; None also if there is no answer in time."""
-        ...
 
     def put(self, copy: SignedIn) -> None:
         """Store a copy, in the background."""
-        ...
 
     def forget(self, token: str) -> None:
         """Delete a session's copy, in the background."""
-        ...
 
     def forget_user(self, user_id: str) -> None:
         """Delete the copies of all of a user's sessions, in the background."""
-        ...
 
 
 class Invalidations:

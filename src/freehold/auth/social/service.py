@@ -34,11 +34,9 @@ class IdentityProvider(Protocol):
     @property
     def provider_id(self) -> str:
         """The provider's name in URLs and in accounts."""
-        ...
 
     async def authorize_url(self, question: Question) -> str:
         """Where to send the browser. Raises `IdentityProviderUnavailable`."""
-        ...
 
     async def identify(self, code: str, issuer: str, question: Question) -> Identity:
         """The user that the code stands for. `issuer` is the issuer in the response (RFC 9207), or empty.
@@ -48,7 +46,6 @@ class IdentityProvider(Protocol):
                 `email_not_found`.
             IdentityProviderUnavailable: no answer within the limits.
         """
-        ...
 
 
 class SocialStore(Protocol):
@@ -58,15 +55,12 @@ class SocialStore(Protocol):
 
     async def find_attempt(self, key: str, now: datetime) -> Attempt | None:
         """The attempt, if it has not expired or been used up."""
-        ...
 
     async def take_attempt(self, key: str, now: datetime) -> bool:
         """Use up the attempt. Only one of two callers gets True."""
-        ...
 
     async def find_user(self, provider_id: str, subject: str) -> User | None:
         """The user who has this identity."""
-        ...
 
     async def link_vouched(self, identity: Identity, user_id: str, now: datetime) -> User | None:
         """Add the identity to the user with its address, which its issuer vouches for.
@@ -77,7 +71,6 @@ class SocialStore(Protocol):
         Raises:
             IdentityTaken: another user has taken it.
         """
-        ...
 
     async def link(self, identity: Identity, asking: SignedIn, now: datetime) -> None:
         """Add the identity to the user who asked for it; does nothing if they already have it.
@@ -87,15 +80,12 @@ class SocialStore(Protocol):
         Raises:
             SocialRefusal: `account_already_linked_to_different_user`, or `state_mismatch` if the session has ended.
         """
-        ...
 
     async def prove(self, identity: Identity, user: User, now: datetime) -> bool:
         """Mark the address as proved by the identity's issuer. False if the user no longer has one of the two."""
-        ...
 
     async def owns(self, account_row_id: str, user_id: str) -> bool:
         """Whether this is one of the user's accounts."""
-        ...
 
     async def unlink(self, account_row_id: str, user_id: str) -> None:
         """Remove one of the user's accounts.
@@ -104,7 +94,6 @@ class SocialStore(Protocol):
             LastAccount: it is the only one.
             AccountNotFound: the user has no such account.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,6 @@ class RefreshTokenStore(Protocol):
 
     async def add_refresh_token(self, new: StoredRefreshToken, session_id: str) -> None:
         """Raises `NotFound` when the session is gone."""
-        ...
 
     async def use_refresh_token(
         self, token_hash: str, successor: StoredRefreshToken, *, repeatable_since: str, now: str
@@ -56,11 +55,9 @@ class RefreshTokenStore(Protocol):
         For one that was already used, the outcome is REPEATED if that was after `repeatable_since`; otherwise its
         session is deleted.
         """
-        ...
 
     async def session_token_of_refresh(self, token_hash: str) -> str | None:
         """The token of the session that the refresh token belongs to."""
-        ...
 
     async def session_token_of_id(self, session_id: str) -> str | None:
         """The token of the session with this id."""

@@ -142,7 +142,6 @@ class SigningKeyStore(Protocol):
 
     async def load_keys(self) -> tuple[Sequence[StoredKey], int]:
         """All rows, newest first; and the position of the change feed in the same snapshot."""
-        ...
 
     async def replace_keys(
         self, new: StoredKey, *, seen: Sequence[StoredKey], retired: Sequence[StoredKey], removed: Sequence[StoredKey]
@@ -151,7 +150,6 @@ class SigningKeyStore(Protocol):
 
         Returns False and changes nothing if the rows are no longer those in `seen`.
         """
-        ...
 
 
 class SigningKeys:

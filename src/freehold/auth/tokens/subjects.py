@@ -34,11 +34,9 @@ class TokenSubjectStore(Protocol):
 
     async def find_session_subject(self, session_id: str) -> tuple[TokenSubject | None, int]:
         """The session and the position of the change feed in the same snapshot. Raises `CentralUnavailable`."""
-        ...
 
     async def find_key_subject(self, key_id: str) -> tuple[TokenSubject | None, int]:
         """The same for an API key that is usable."""
-        ...
 
 
 class TokenSubjects:

@@ -33,15 +33,12 @@ class AdminStore(Protocol):
 
     async def find_user(self, user_id: str) -> User | None:
         """The user, if there is one."""
-        ...
 
     async def list_users(self, query: UserQuery) -> UserPage:
         """A page of users. Raises `NoSuchField` if the query names an unknown field."""
-        ...
 
     async def create_user(self, user: User, password_hash: str | None) -> None:
         """Write user, account and tenant. Raises `EmailTaken`."""
-        ...
 
     async def edit_user(self, user_id: str, edit: UserEdit, now: datetime) -> User | None:
         """The changed user; None if there is none. A ban ends their sessions.
@@ -51,31 +48,24 @@ class AdminStore(Protocol):
         Raises:
             EmailTaken: someone else has the address.
         """
-        ...
 
     async def replace_password(self, user_id: str, password_hash: str, now: datetime) -> bool:
         """Set the user's password and end all their sessions and API keys; False if there is no such user."""
-        ...
 
     async def list_sessions(self, user_id: str, now: datetime) -> Sequence[Session]:
         """The live sessions, oldest first."""
-        ...
 
     async def end_session(self, token: str) -> None:
         """End the session; no error if there is none."""
-        ...
 
     async def end_sessions(self, user_id: str, *, keeps_keys: bool) -> None:
         """End all of the user's sessions and impersonations, and API keys unless `keeps_keys`."""
-        ...
 
     async def begin_impersonation(self, session: Session) -> None:
         """Write an impersonation session. Raises `NotFound` if one of the two users is gone."""
-        ...
 
     async def remove_user(self, user_id: str, now: datetime) -> bool:
         """Delete the user, and mark their tenant to be deleted; False if there is no such user."""
-        ...
 
 
 IMPERSONATION = timedelta(hours=1)

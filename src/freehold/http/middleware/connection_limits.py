@@ -43,25 +43,20 @@ class Peer(Protocol):
     @property
     def stage(self) -> tuple[int, str]:
         """The number of the request, and its stage: `idle`, `head`, `body`, `leftover` or `waiting`."""
-        ...
 
     @property
     def body_bytes(self) -> int:
         """How much of the body has arrived."""
-        ...
 
     @property
     def unread_bytes(self) -> int:
         """How much of finished responses the client has not read yet."""
-        ...
 
     def refuse(self, status: int, detail: str) -> None:
         """Send an error if that is still possible, and close."""
-        ...
 
     def drop(self) -> None:
         """Close at once, and discard what has not been sent."""
-        ...
 
 
 class _Window:

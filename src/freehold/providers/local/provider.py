@@ -42,11 +42,9 @@ class LocalEngine(DatabaseServer, Protocol):
         Raises:
             FreeholdError: nothing is left open; what ran before may have been committed.
         """
-        ...
 
     def closed(self, database_name: str) -> AbstractAsyncContextManager[None]:
         """Inside this context no connection to the database is open; requests end with `NotFound`."""
-        ...
 
     async def check_moving(self) -> None:
         """Check that requests make progress.
@@ -54,11 +52,9 @@ class LocalEngine(DatabaseServer, Protocol):
         Raises:
             ProviderUnavailable: requests wait while only statements run that are past their limit and do not end.
         """
-        ...
 
     async def close(self) -> None:
         """Stop everything that this process began."""
-        ...
 
 
 class LocalProvider:

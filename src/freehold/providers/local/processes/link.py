@@ -38,11 +38,9 @@ class Owner(Protocol):
 
     def note(self, penalties: Penalties) -> None:
         """Serve these databases on the penalty engine from now on."""
-        ...
 
     def look_up(self, link: "Link", number: int, batch: Batch) -> None:
         """Answer an engine's question whether a batch is the registry's."""
-        ...
 
 
 class Seat:

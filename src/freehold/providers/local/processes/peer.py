@@ -37,7 +37,6 @@ class Serving(Protocol):
 
     def hello(self) -> bytes:
         """The first frame of a connection."""
-        ...
 
 
 class Peer(asyncio.Protocol):

@@ -39,15 +39,12 @@ class Child(Protocol):
     def pid(self) -> int: ...
     async def wait(self) -> int:
         """Wait for its end; returns the exit code."""
-        ...
 
     async def is_answering(self) -> bool:
         """Whether it reports that it is healthy."""
-        ...
 
     async def stop(self, patience_s: float) -> None:
         """Stop it, and kill it if that takes longer than `patience_s`."""
-        ...
 
 
 class Supervisor:
