@@ -1,7 +1,7 @@
 """Delays after wrong passwords, per address and place, and per address from anywhere.
 
-From one place (a client's network address) five wrong passwords are free; each further one doubles a delay, from
-fifteen seconds up to a quarter of an hour. That stops guessing, and locks out nobody elsewhere. An attacker with many
+From one place (a client's network address) the fifth wrong password starts a delay of fifteen seconds, which each
+further one doubles, up to a quarter of an hour. That stops guessing, and locks out nobody elsewhere. An attacker with many
 places runs into the second count: fifty wrong passwords for an address start a delay of up to a minute for all places
 from which the address has not signed in before. So no attacker keeps the owner out for long.
 

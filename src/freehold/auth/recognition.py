@@ -23,6 +23,7 @@ class Recognition:
 
         Raises:
             BadAccessToken: forged, expired, or its session has ended.
+            ApiKeyDisabled, ApiKeyExpired: the key must not be used.
             CentralUnavailable: the central database does not answer.
         """
         if kind == "api_key":
