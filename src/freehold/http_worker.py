@@ -1,6 +1,8 @@
-"""One of the processes that serve HTTP for a service, and what these share: locks by key, and boards to write on."""
+"""One of the processes that serve HTTP for a service, and what these share: locks by key, and boards to write on.
 
-import asyncio
+`asyncio` is imported where it is used: the service's parent needs only to create what is shared.
+"""
+
 import fcntl
 import hashlib
 import mmap
@@ -60,6 +62,8 @@ class KeyLocks:
         Raises:
             TimeoutError: another process has had it all the while.
         """
+        import asyncio
+
         place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6])
         async with asyncio.timeout(patience_s):
             while not (place in self._inside or self._took(place)):  # noqa: ASYNC110 - no event comes from a process

@@ -1,6 +1,8 @@
-"""Memory of a long-running process: fewer arenas, fewer collections, and freed memory is returned."""
+"""Memory of a long-running process: fewer arenas, fewer collections, and freed memory is returned.
 
-import asyncio
+`asyncio` is imported where it is used: the service's parent needs none.
+"""
+
 import ctypes
 import gc
 import os
@@ -43,6 +45,8 @@ async def give_back_memory(worth_bytes: int = _WORTH_BYTES) -> None:
 
     Linux with glibc only.
     """
+    import asyncio
+
     trim = _trim()
     if trim is None:
         return

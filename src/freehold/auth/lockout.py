@@ -1,9 +1,9 @@
 """Delays after wrong passwords, per address and place, and per address from anywhere.
 
 From one place (a client's network address) the fifth wrong password starts a delay of fifteen seconds, which each
-further one doubles, up to a quarter of an hour. That stops guessing, and locks out nobody elsewhere. An attacker with many
-places runs into the second count: fifty wrong passwords for an address start a delay of up to a minute for all places
-from which the address has not signed in before. So no attacker keeps the owner out for long.
+further one doubles, up to a quarter of an hour. That stops guessing, and locks out nobody elsewhere. An attacker with
+many places runs into the second count: fifty wrong passwords for an address start a delay of up to a minute for all
+places from which the address has not signed in before. So no attacker keeps the owner out for long.
 
 Addresses of no user are counted the same way, so that responses never reveal which users exist. The counts are in the
 central database, so that a restart does not reset them; they are forgotten after a day without a wrong password.

@@ -1,11 +1,12 @@
-"""What all commands share: settings, services, and one place that turns errors into exit codes."""
+"""What all commands share: settings, services, and one place that turns errors into exit codes.
 
-import asyncio
+What takes long to import is imported where it is used: `freehold --help` and the service's parent do without.
+"""
+
 import contextlib
 import functools
 import getpass
 import os
-import sqlite3
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -26,6 +27,8 @@ from freehold.settings.load import load_settings
 from freehold.settings.load import variables as settings_variables
 
 if TYPE_CHECKING:
+    import asyncio
+
     from freehold.tenants.listing import TenantListing
     from freehold.wiring.services import Services
     from freehold.wiring.tenants import TenantServices
@@ -40,6 +43,8 @@ def async_command(verb: Callable[P, Awaitable[int | None]]) -> Callable[P, None]
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        import asyncio
+
         async def main() -> int:
             return await verb(*args, **kwargs) or EXIT_DONE
 
@@ -55,11 +60,13 @@ def async_command(verb: Callable[P, Awaitable[int | None]]) -> Callable[P, None]
     return run
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> "asyncio.AbstractEventLoop":
     """The event loop that commands run on: uvloop if it is installed."""
     try:
         import uvloop
     except ImportError:  # no wheel on Windows
+        import asyncio
+
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
 
@@ -76,7 +83,11 @@ def fail(error: FreeholdError) -> int:
 
 def _central_reason(error: FreeholdError) -> str:
     """SQLite's message, e.g. that the disk is full: only operators can act on it."""
-    cause: BaseException | None = error if isinstance(error, CentralUnavailable) else None
+    if not isinstance(error, CentralUnavailable):
+        return ""
+    import sqlite3
+
+    cause: BaseException | None = error
     while cause is not None and not isinstance(cause, sqlite3.Error):
         cause = cause.__cause__
     return f" ({one_line(str(cause))})" if cause is not None else ""
@@ -192,6 +203,8 @@ class _Found(NamedTuple):
 async def _installation(wanted: Installation) -> AsyncIterator[_Found]:
     """Find the installation (see `command_services`), and set the operator as the actor of what follows."""
     settings = command_settings()
+    import asyncio
+
     from freehold.cli.installation import missing_central, other_installation, require_secret
     from freehold.log import configure_logging
 

@@ -1,6 +1,5 @@
 """`freehold serve`: run the service, in one process or in several."""
 
-import asyncio
 import re
 import socket
 import sys
@@ -73,6 +72,8 @@ def _serve(settings: Settings) -> int:
 
 
 def _run(service: Coroutine[None, None, int]) -> int:
+    import asyncio  # the parent of several processes needs none
+
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(service)
 

@@ -26,7 +26,8 @@ from freehold.providers.local.streams import Stream, Streams
 from freehold.providers.local.workers import Workers
 from freehold.providers.published import BatchRegistry
 from freehold.providers.serving import Call, Disconnect, Reply
-from freehold.providers.sqlite.limits import Budget, EngineLimits, Limits
+from freehold.providers.sqlite.budget import Budget
+from freehold.providers.sqlite.limits import EngineLimits, Limits
 from freehold.providers.sqlite.pipeline import Pipeline, Rights, rights_of
 from freehold.providers.sqlite.session import Session
 from freehold.providers.texts import Body, request_in, texts_of

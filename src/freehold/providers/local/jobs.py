@@ -25,7 +25,8 @@ from freehold.providers.local.streams import Stream
 from freehold.providers.local.workers import SubmittedJob, Workers
 from freehold.providers.names import missing
 from freehold.providers.serving import Reply
-from freehold.providers.sqlite.limits import Budget, Limits
+from freehold.providers.sqlite.budget import Budget
+from freehold.providers.sqlite.limits import Limits
 from freehold.providers.sqlite.pipeline import Pipeline, Rights, cursor_entries
 from freehold.providers.sqlite.session import Session
 from freehold.sql.guard import RefusedSql

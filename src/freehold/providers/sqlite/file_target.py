@@ -12,8 +12,9 @@ from freehold.errors import FreeholdError, NotFound, ProviderUnavailable, Unavai
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.snapshot import SnapshotUnfit
 from freehold.migrate.target import Target
+from freehold.providers.sqlite.budget import Budget
 from freehold.providers.sqlite.connection import EMPTY_DATABASE
-from freehold.providers.sqlite.limits import Budget, Limits
+from freehold.providers.sqlite.limits import Limits
 from freehold.providers.sqlite.pipeline import Pipeline
 from freehold.providers.sqlite.session import Session
 from freehold.tenants.backup import BadBackup

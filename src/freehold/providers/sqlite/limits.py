@@ -2,8 +2,6 @@
 
 from msgspec import Struct
 
-from freehold.providers.failures import SqlFailure, megabytes
-
 
 class Limits(Struct, frozen=True, kw_only=True):
     """What one tenant may use. Times are in seconds, sizes in bytes. Our own work need not take turns."""
@@ -24,27 +22,6 @@ def limits_of(query_timeout_s: float, transaction_timeout_s: float, max_size_byt
         transaction_s=transaction_timeout_s,
         database_bytes=max_size_bytes,
     )
-
-
-class Budget:
-    """The size that one answer may still grow by."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._left = limit_bytes
-
-    def spend(self, size_bytes: int) -> None:
-        """Count a part of the answer.
-
-        Raises:
-            SqlFailure: it would be larger than the limit.
-        """
-        if size_bytes > self._left:
-            raise SqlFailure(
-                f"the answer would be larger than {megabytes(self._limit_bytes)}; ask for fewer rows at a time",
-                "RESPONSE_TOO_LARGE",
-            )
-        self._left -= size_bytes
 
 
 class EngineLimits(Struct, frozen=True, kw_only=True):

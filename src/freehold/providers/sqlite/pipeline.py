@@ -46,7 +46,7 @@ from freehold.profiles import Profile
 from freehold.providers.failures import SqlFailure, error_of
 from freehold.providers.grants import Grant
 from freehold.providers.published import BatchRegistry, inlined
-from freehold.providers.sqlite.limits import Budget
+from freehold.providers.sqlite.budget import Budget
 from freehold.providers.sqlite.run import Bindings
 from freehold.providers.sqlite.session import Session
 from freehold.providers.sqlite.values import to_native_map, to_natives

@@ -12,6 +12,7 @@ import apsw
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.profiles import Profile
 from freehold.providers.failures import SqlFailure, code_of, failure_of, megabytes
+from freehold.providers.sqlite.budget import Budget
 from freehold.providers.sqlite.connection import (
     LOG_TARGET_BYTES,
     MARK,
@@ -22,7 +23,7 @@ from freehold.providers.sqlite.connection import (
     log_bytes,
     open_connection,
 )
-from freehold.providers.sqlite.limits import Budget, Limits
+from freehold.providers.sqlite.limits import Limits
 from freehold.providers.sqlite.rules import Authorizer
 from freehold.providers.sqlite.run import Bindings, Description, Run
 from freehold.providers.sqlite.schema import KnownSchema
