@@ -151,7 +151,7 @@ async def answering() -> AsyncIterator[tuple[Answering, str]]:
         (429, {"Retry-After": "7"}, Unavailable, 7, 7),
         (503, {"Retry-After": "2"}, Unavailable, 2, 2),
         (429, {"X-Retry-After": "9"}, Unavailable, 9, 9),
-        (503, {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=1))}, Unavailable, 3000, 3600),
+        (503, {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(days=1))}, Unavailable, 80_000, 86_400),
         (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, Unavailable, 0, 0),
         (503, {"Retry-After": "soon"}, Unavailable, None, None),
         (503, {"Retry-After": "nan"}, Unavailable, None, None),

@@ -34,13 +34,15 @@ def parts(service: Service) -> dict[str, list[int]]:
     parent, *others = family(service.process_id)
     found: dict[str, list[int]] = {"parent": [parent], "worker": [], "supervisor": [], "engine": []}
     for pid in others:
-        above = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        try:
+            above = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            is_ours = b"processes.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:  # it has ended since
+            continue
         if above != parent:
             found["engine"].append(pid)
-        elif b"processes.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            found["supervisor"].append(pid)
         else:
-            found["worker"].append(pid)
+            found["supervisor" if is_ours else "worker"].append(pid)
     return found
 
 

@@ -98,7 +98,7 @@ def test_failures_are_told_by_cause_and_tried_again_after_the_end(service: Servi
 
     # It has ended, within its budget; they are tried again all the same.
     run_sql(persons[0].credentials(), _REPAIR)
-    assert "3 tenants will be tried again" in told(service, "retry", "--failed")
+    assert "3 tenants will be retried" in told(service, "retry", "--failed")
     assert "3 wait to be retried" in told(service, "retry", "--failed")
     assert "3 are to be tried again" in told(service, "status", code=1)
     assert "no worker is at work on it; start one with: freehold rollout work" in told(service, "resume")
@@ -117,7 +117,7 @@ def test_failures_are_told_by_cause_and_tried_again_after_the_end(service: Servi
     told(service, "abort", "--yes")
     assert "3 is the newest by now" in told(service, "retry", old, "--failed")
     assert lines(service, "resume", old, "--wait")[-1]["migrated"] == 4
-    assert "there is nothing to try again" in told(service, "retry", old, "--failed")
+    assert "there is nothing to retry" in told(service, "retry", old, "--failed")
     assert lines(service, "retry", old, "--failed") == [{"rollout_id": old, "retried": 0, "pending": 0}]
     told(service, "resume", old, code=1)
     assert lines(service, "start", "--wait")[-1]["migrated"] == 4

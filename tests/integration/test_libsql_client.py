@@ -10,8 +10,9 @@ import pytest
 from testbed.sqld import Sqld
 
 from freehold.libsql.client import Client, InArgs, LibsqlError, Statement, create_client
-from tests.integration.libsql_parts import SLOW, SLOW_ROWS, assert_loop_is_free, new_client, sqld
+from tests.integration.libsql_parts import SLOW, SLOW_ROWS, new_client, sqld
 from tests.support.gateway_app import served
+from tests.support.stalls import assert_loop_is_free
 
 __all__ = ["sqld"]
 
@@ -22,7 +23,7 @@ async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         async with new_client(request.getfixturevalue("sqld")) as made:
             yield made
     elif request.param == "local":
-        async with served(tmp_path / "local") as gateway:
+        async with served(tmp_path / "local", query_timeout_s=60.0) as gateway:
             caller = await gateway.database("t-1")
             async with create_client(caller.url, auth_token=caller.token) as made:
                 yield made

@@ -46,7 +46,8 @@ from freehold.central.engine import Central
 from freehold.central.tables import metadata as central_metadata
 from freehold.errors import CentralUnavailable
 from freehold.libsql.sqlalchemy.urls import connect_arguments, engine_url
-from tests.integration.libsql_parts import SLOW, SLOW_ROWS, assert_loop_is_free, new_url, sqld
+from tests.integration.libsql_parts import SLOW, SLOW_ROWS, new_url, sqld
+from tests.support.stalls import assert_loop_is_free
 
 __all__ = ["sqld"]
 

@@ -8,7 +8,8 @@ import pytest
 from testbed.sqld import Sqld, running_sqld
 
 from freehold.libsql.client import LibsqlError, Refused, StreamLost, Unreachable, create_client
-from tests.integration.libsql_parts import SLOW, longest_stall_ms, new_client, new_url, sqld
+from tests.integration.libsql_parts import SLOW, new_client, new_url, sqld
+from tests.support.stalls import longest_stall_ms
 
 __all__ = ["sqld"]
 

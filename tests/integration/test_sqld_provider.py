@@ -15,8 +15,9 @@ from testbed.sqld import ADMIN_KEY, Sqld, running_sqld
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.providers.sqld.provider import SqldProvider
-from tests.integration.libsql_parts import SLOW, SLOW_ROWS, assert_loop_is_free
+from tests.integration.libsql_parts import SLOW, SLOW_ROWS
 from tests.support.gateway_app import Caller, Served, served_by_sqld
+from tests.support.stalls import assert_loop_is_free
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ async def test_a_transaction_that_a_restart_ends_leaves_nothing(served: Served, 
 
 
 async def test_a_slow_statement_holds_up_nobody_else(sqld: Sqld, tmp_path: Path) -> None:
-    async with served_by_sqld(tmp_path, sqld) as served:
+    async with served_by_sqld(tmp_path, sqld, query_timeout_s=60.0) as served:
         caller = await served.database("one")
 
         async def slow() -> None:
@@ -252,21 +253,22 @@ async def test_a_large_answer_streams_through_whole(served: Served) -> None:
     assert error["code"] == "RESPONSE_TOO_LARGE"
 
 
-async def test_a_slow_reader_is_not_read_ahead_of_without_end(served: Served) -> None:
-    caller = await served.database("one")
-    await caller.run("create table t(a)")
-    await caller.run("insert into t select printf('%05000d', value) from generate_series(1, 1500)")
-    body = {"batch": {"steps": [{"stmt": {"sql": "select a from t"}}]}}
-    headers = {"authorization": f"Bearer {caller.token}"}
-    async with (
-        aiohttp.ClientSession(read_bufsize=1024) as http,
-        http.post(f"{caller.url}v3/cursor", json=body, headers=headers) as reply,
-    ):
-        assert reply.status == 200
-        await asyncio.sleep(0.5)
-        held = max((connection._held for connection in served.provider._upstream._open), default=0)
-        assert held < 3_000_000
-        kinds = [json.loads(line).get("type") for line in (await reply.read()).splitlines()]
+async def test_a_slow_reader_is_not_read_ahead_of_without_end(sqld: Sqld, tmp_path: Path) -> None:
+    async with served_by_sqld(tmp_path, sqld, query_timeout_s=60.0) as served:
+        caller = await served.database("one")
+        await caller.run("create table t(a)")
+        await caller.run("insert into t select printf('%05000d', value) from generate_series(1, 1500)")
+        body = {"batch": {"steps": [{"stmt": {"sql": "select a from t"}}]}}
+        headers = {"authorization": f"Bearer {caller.token}"}
+        async with (
+            aiohttp.ClientSession(read_bufsize=1024) as http,
+            http.post(f"{caller.url}v3/cursor", json=body, headers=headers) as reply,
+        ):
+            assert reply.status == 200
+            await asyncio.sleep(0.5)
+            held = max((connection._held for connection in served.provider._upstream._open), default=0)
+            assert held < 3_000_000
+            kinds = [json.loads(line).get("type") for line in (await reply.read()).splitlines()]
     assert kinds[:2] == [None, "step_begin"]  # the first has the baton
     assert kinds.count("row") == 1500
     assert "step_end" in kinds
