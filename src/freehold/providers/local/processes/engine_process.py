@@ -32,7 +32,7 @@ log = get_logger()
 _REPLACED = 75  # the exit code of an engine that another has replaced
 _LOOK_EVERY_S = 0.02
 _HEARD_S = 2.0
-_WORTH_BYTES = 24_000_000  # there are several engines
+_WORTH_BYTES = 12_000_000  # there are several engines
 # This much processor time shows that a thread is working, not waiting for a disk or a lock.
 _AT_WORK_S = 0.02
 
