@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from litestar import Router
 from litestar.datastructures import ResponseHeader
 
 from freehold.auth.types import NewUser, SignedIn
@@ -16,6 +15,7 @@ from freehold.http.auth.replies import NO_STORE, AuthReply, json_reply
 from freehold.http.auth.route import Doc, Route, bound
 from freehold.http.headers import Asked, presented_by
 from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.http.single_router import SingleRouter
 
 BASE_PATH = "/api/v1/auth"
 
@@ -84,13 +84,13 @@ ROUTES: tuple[Route[FormEndpoints], ...] = (
 )  # fmt: skip
 
 
-def form_routes(edge: AuthContext) -> Router:
+def form_routes(edge: AuthContext) -> SingleRouter:
     """The router; errors are problem details, as everywhere outside `/api/auth`."""
 
     async def before_each(request: Asked) -> None:
         edge.refuse_cross_site(request)
 
-    return Router(
+    return SingleRouter(
         BASE_PATH,
         route_handlers=bound(ROUTES, FormEndpoints(edge)),
         before_request=before_each,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from litestar import Router, asgi, route
+from litestar import asgi, route
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.types import Method, Receive, Scope, Send
 
@@ -12,6 +12,7 @@ from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, not_found
 from freehold.http.auth.route import Route, bound
 from freehold.http.headers import Asked
+from freehold.http.single_router import SingleRouter
 from freehold.settings.fields import Settings
 from freehold.wiring.auth import AuthServices
 
@@ -55,7 +56,7 @@ def auth_endpoints(edge: AuthContext, services: AuthServices, settings: Settings
     ]
 
 
-def auth_routes(edge: AuthContext, endpoints: Iterable[object]) -> Router:
+def auth_routes(edge: AuthContext, endpoints: Iterable[object]) -> SingleRouter:
     """The router for `endpoints`, with better-auth's errors; other paths below `/api/auth` are a 404 without a body."""
     handlers = [handler for each in endpoints for handler in bound(_TABLES[type(each)], each)]
 
@@ -66,7 +67,7 @@ def auth_routes(edge: AuthContext, endpoints: Iterable[object]) -> Router:
         edge.refuse_cross_site(request)
         return None
 
-    return Router(
+    return SingleRouter(
         BASE_PATH,
         route_handlers=[*_other_methods(handlers), *handlers, _elsewhere()],
         before_request=before_each,
@@ -82,15 +83,19 @@ def _other_methods(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandle
     for handler in handlers:
         for path in handler.paths:
             taken.setdefault(path, set()).update(handler.http_methods)
+    # One handler for all paths that lack the same methods: each takes the framework as long as a real one.
+    lacking: dict[tuple[Method, ...], list[str]] = {}
+    for path, methods in taken.items():
+        lacking.setdefault(tuple(sorted(set(_METHODS) - methods)), []).append(path)
 
-    def refused(path: str, methods: set[Method]) -> HTTPRouteHandler:
-        @route(path, http_method=sorted(methods), status_code=404, include_in_schema=False)
+    def refused(paths: list[str], methods: tuple[Method, ...]) -> HTTPRouteHandler:
+        @route(paths, http_method=methods, status_code=404, include_in_schema=False)
         async def no_such_method() -> AuthReply:
             return not_found()
 
         return no_such_method
 
-    return [refused(path, set(_METHODS) - methods) for path, methods in taken.items()]
+    return [refused(paths, methods) for methods, paths in lacking.items()]
 
 
 def _elsewhere() -> ASGIRouteHandler:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from litestar import Controller, Router, get
+from litestar import Controller, get
 from litestar.di import NamedDependency, Provide
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ from freehold.http.headers import Asked
 from freehold.http.operations.figures import SharedFigures
 from freehold.http.operations.metrics import may_read_metrics, metrics_route
 from freehold.http.route_facts import facts
+from freehold.http.single_router import SingleRouter
 from freehold.providers.serving import HasStanding
 from freehold.wiring.services import Services
 
@@ -168,11 +169,11 @@ class HealthController(Controller):
         return damage.reply(request)
 
 
-def operations_routes(services: Services, figures: SharedFigures) -> Router:
+def operations_routes(services: Services, figures: SharedFigures) -> SingleRouter:
     """Routes for operators and monitoring: `/health`, `/ready` and `/metrics`."""
     damage = DamageReport(services)
     readiness = Readiness({"the central database": services.central.check, "the provider": services.provider.check})
-    return Router(
+    return SingleRouter(
         "/",
         route_handlers=[HealthController, metrics_route(services, figures)],
         dependencies={

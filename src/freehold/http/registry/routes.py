@@ -4,7 +4,7 @@ import asyncio
 from typing import Annotated, NamedTuple, get_args
 
 import msgspec
-from litestar import Router, get, post
+from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
@@ -20,6 +20,7 @@ from freehold.http.guards import require_admin
 from freehold.http.headers import API_KEY_HEADER, Asked, access_token_of, header, presented_by
 from freehold.http.registry.pages import Pages, script
 from freehold.http.route_facts import answers, facts
+from freehold.http.single_router import SingleRouter
 from freehold.registry.client_versions import ClientVersions
 from freehold.registry.service import Registry
 from freehold.registry.taken_down import Credential
@@ -131,10 +132,10 @@ class Pulls:
         return pages
 
 
-def registry_routes(registry: Registry, reports: ClientReports | None = None) -> Router:
+def registry_routes(registry: Registry, reports: ClientReports | None = None) -> SingleRouter:
     """`/migrations`. Open to everyone, as apps ship the schema anyway; publishing is for administrators."""
     handlers = [*_pull_routes(Pulls(registry), reports), *_version_routes(registry)]
-    return Router("/migrations", route_handlers=handlers, tags=["migrations"])
+    return SingleRouter("/migrations", route_handlers=handlers, tags=["migrations"])
 
 
 def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteHandler]:
