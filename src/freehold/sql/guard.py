@@ -22,7 +22,7 @@ from freehold.sql.pragmas import PRAGMAS, not_allowed, pragma_fault
 from freehold.sql.search_commands import commands_in
 from freehold.sql.shadow import SHADOW_ENDS, may_be_shadow
 from freehold.sql.shape import Shape, shapes_of
-from freehold.sql.tokens import EVERY, MAX_TOKENS, Kind, Token, TooManyTokens, breathe, counted, tokens
+from freehold.sql.tokens import EVERY, IN_WORD, MAX_TOKENS, Kind, Token, TooManyTokens, breathe, counted, tokens
 from freehold.sql.vectors import (
     VECTOR_FUNCTION,
     VECTOR_SEARCH,
@@ -67,8 +67,8 @@ _PRAGMA_TABLE = "pragma_"
 _WATCHED = NAMES | CALLS | STATEMENTS
 _WORDS = tuple(sorted(_WATCHED | {"pragma", "virtual"}))
 # A part of a word; a byte order mark cannot begin one.
-_IN_WORD = re.compile(r"[A-Za-z0-9_$\x80-\ufefe\uff00-\U0010ffff]")
-_AFTER_WORD = re.compile(r"[A-Za-z0-9_$\x80-\U0010ffff]")
+_IN_WORD = re.compile(rf"(?!\ufeff){IN_WORD}")
+_AFTER_WORD = re.compile(IN_WORD)
 _BEGIN = re.compile(r"begin\b(?s:.)*?(?:immediate|exclusive)", re.IGNORECASE)
 # A call cannot follow these, a table's column list can.
 _BEFORE_A_TABLE = frozenset({"table", "exists", "into", "references"})

@@ -70,14 +70,20 @@ class TooManyTokens(Exception):
     """The text has more than `MAX_TOKENS` tokens."""
 
 
+# A character that may be in a word. Written as those that may not, all in ASCII: `re` compiles ranges up to U+10FFFF
+# for milliseconds, in each process that starts.
+IN_WORD = r"[^\x00-\x23\x25-/:-@\[-^`{-\x7f]"
+# And one that may begin it.
+BEGINS_WORD = r"(?!\ufeff)[^\x00-/:-@\[-^`{-\x7f]"
+
 # A byte order mark is white space where a token may start, and part of a word elsewhere. A variable may end in
 # Tcl's `(..)`, which swallows quotes. An unclosed literal or comment reaches to the end.
-_PARTS = r"""
+_PARTS = rf"""
       (?P<space>    [ \t\n\v\f\r\ufeff]++ | --[^\n]*+ | /\*(?s:.)*?\*/ | /\*(?s:.)*+ )
-    | (?P<word>     [A-Za-z0-9_\x80-\ufefe\uff00-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*+ )
+    | (?P<word>     {BEGINS_WORD}{IN_WORD}*+ )
     | (?P<string>   '[^']*+(?:''[^']*+)*+(?:'|\Z) )
     | (?P<quoted>   "[^"]*+(?:""[^"]*+)*+(?:"|\Z) | `[^`]*+(?:``[^`]*+)*+(?:`|\Z) | \[[^\]]*+(?:\]|\Z) )
-    | (?P<variable> [?][0-9]*+ | [:@\#$](?:[A-Za-z0-9_$\x80-\U0010ffff]|::)++(?:\([^ \t\n\v\f\r)]*+\)?)? )
+    | (?P<variable> [?][0-9]*+ | [:@\#$](?:{IN_WORD}|::)++(?:\([^ \t\n\v\f\r)]*+\)?)? )
 """
 _TOKEN = re.compile(rf"{_PARTS} | (?P<other> (?s:.) )", re.VERBOSE)
 _STATEMENT = re.compile(rf"(?:{re.sub('[?]P<[a-z]+>', '?:', _PARTS)} | [^;] )++", re.VERBOSE)
