@@ -241,6 +241,8 @@ def main() -> None:
     die_with(os.getppid())
     config = msgspec.json.decode(_line(sys.stdin.fileno()), type=EngineConfig)
     configure_logging(config.log_level, config.log_format)
+    # structlog would import it for a form of tracebacks that is not used: 40 ms, and megabytes in every engine.
+    sys.modules["rich"] = None  # type: ignore[assignment]
     get_logger().bind()  # imports structlog's modules, which confined engines could not read
     gc.collect()
     gc.freeze()
