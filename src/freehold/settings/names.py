@@ -55,7 +55,8 @@ def _distance(one: str, other: str) -> int:
 
     Stops beyond `_FARTHEST`: each command compares all variables of the environment with all settings.
     """
-    if abs(len(one) - len(other)) > _FARTHEST:
+    # A single change adds or removes at most two of the letters that only one of them has.
+    if abs(len(one) - len(other)) > _FARTHEST or len(set(one) ^ set(other)) > 2 * _FARTHEST:
         return _FARTHEST + 1
     before: list[int] = []
     last = list(range(len(other) + 1))
