@@ -18,6 +18,14 @@ import msgspec
 
 MOST_BYTES = 100_000
 _EAGER = ("freehold.wiring.services", "freehold.http.app", "freehold.twin.app", "uvicorn.lifespan.on")
+# What a service or a command reads only once it needs it: a quarter of the processor time in which a service starts.
+_LATE = (
+    *("uvloop", "freehold.settings.names", "alembic.command", "alembic.context"),
+    *("freehold.wiring.engines", "freehold.providers.local.provider", "freehold.providers.local.processes.client"),
+    *("freehold.providers.sqld.provider", "freehold.providers.turso.provider"),
+    *("httpcore", "anyio._backends._asyncio", "anyio.streams.tls", "litestar.plugins.attrs"),
+    *("litestar._kwargs.kwargs_model", "litestar.middleware._internal.exceptions"),
+)
 _EAGER_PROTOCOLS = ("uvicorn.loops.auto", "uvicorn.protocols.http.httptools_impl", "uvicorn.protocols.websockets.auto")
 
 
@@ -74,8 +82,11 @@ def _read_modules() -> None:
     import freehold.cli
 
     verbs = [f"freehold.cli.{each.name}" for each in pkgutil.iter_modules(freehold.cli.__path__)]
-    for name in (*_EAGER, *_EAGER_PROTOCOLS, *verbs):
+    for name in (*_EAGER, *_EAGER_PROTOCOLS, *_LATE, *verbs):
         importlib.import_module(name)
+    from freehold.tls import public_tls
+
+    public_tls()  # it is kept
     gc.freeze()  # or each process looks through all that was read here when it ends
 
 
