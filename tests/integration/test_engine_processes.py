@@ -221,6 +221,30 @@ async def test_a_registry_that_cannot_be_read_is_said_to_the_client(tmp_path: Pa
         assert await caller.rows("select count(*) from words") == [[0]]
 
 
+async def test_a_batch_nested_too_deep_to_be_passed_on_costs_nobody_a_call(tmp_path: Path) -> None:
+    async with served_by_engines(tmp_path, engines=1, published=published, most="rows") as running:
+        hostile, bystander = await fresh(running), await running.database("t-2")
+        over = asyncio.Event()
+
+        async def go_on() -> int:
+            count = 0
+            while not over.is_set():
+                assert await bystander.rows("select 1") == [[1]]
+                count += 1
+            return count
+
+        going_on = asyncio.create_task(go_on())
+        statuses = set()
+        for depth in (*range(60, 900, 40), *range(900, 1000)):
+            condition = b'{"type":"not","cond":' * depth + b'{"type":"ok","step":0}' + b"}" * depth
+            steps = b'{"stmt":{"sql":"create table own(a)"}},{"condition":%b,"stmt":{"sql":"select 1"}}' % condition
+            status, _ = await hostile.post("v1/batch", b'{"batch":{"steps":[%b]}}' % steps)
+            statuses.add(status)
+        over.set()
+        assert await going_on
+        assert statuses == {400, 403}  # not JSON that can be read; a schema that this token may not change
+
+
 async def test_a_deleted_database_is_closed_in_its_engine(gateway: Served) -> None:
     caller = await gateway.database("t-1")
     await caller.run("create table t(a)")

@@ -10,7 +10,15 @@ from pathlib import Path
 from freehold.errors import FreeholdError, ProviderUnavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.providers.local.processes.addresses import PENALTY, SocketFolder, socket_of
-from freehold.providers.local.processes.frames import Batches, Kind, Penalties, encode, failure_body, frame
+from freehold.providers.local.processes.frames import (
+    Batches,
+    Kind,
+    Penalties,
+    decode_batch,
+    encode,
+    failure_body,
+    frame,
+)
 from freehold.providers.local.processes.link import Link, Seat
 from freehold.providers.published import BatchRegistry
 from freehold.providers.serving import Call, Disconnect, Reply
@@ -92,15 +100,17 @@ class EngineProcesses:
         now = time.monotonic()
         self._penalties.update({name: now + seconds for name, seconds in penalties.seconds.items()})
 
-    def look_up(self, link: Link, number: int, batch: Batch) -> None:
+    def look_up(self, link: Link, number: int, body: bytes) -> None:
         """See `Owner`."""
-        task = asyncio.get_running_loop().create_task(self._look_up(link, number, batch))
+        task = asyncio.get_running_loop().create_task(self._look_up(link, number, body))
         self._looking_up.add(task)
         task.add_done_callback(self._looking_up.discard)
 
-    async def _look_up(self, link: Link, number: int, batch: Batch) -> None:
+    async def _look_up(self, link: Link, number: int, body: bytes) -> None:
         try:
-            answer = frame(number, Kind.IS_OF_REGISTRY, encode(await self._registry.includes(batch)))
+            answer = frame(number, Kind.IS_OF_REGISTRY, encode(await self._registry.includes(decode_batch(body))))
+        except RecursionError:  # no batch of the registry is nested that deep
+            answer = frame(number, Kind.IS_OF_REGISTRY, encode(False))
         except FreeholdError as error:
             answer = frame(number, Kind.FAILURE, failure_body(error))
         link.send(answer)

@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from freehold.errors import ProviderUnavailable
-from freehold.libsql.protocol import Batch
 from freehold.providers.failures import OutcomeUnknown
 from freehold.providers.local.processes.addresses import SocketFolder
 from freehold.providers.local.processes.frames import (
@@ -19,7 +18,6 @@ from freehold.providers.local.processes.frames import (
     GoAway,
     Kind,
     Penalties,
-    decode_batch,
     decode_goaway,
     decode_penalties,
     decode_results,
@@ -39,7 +37,7 @@ class Owner(Protocol):
     def note(self, penalties: Penalties) -> None:
         """Serve these databases on the penalty engine from now on."""
 
-    def look_up(self, link: "Link", number: int, batch: Batch) -> None:
+    def look_up(self, link: "Link", number: int, body: bytes) -> None:
         """Answer an engine's question whether a batch is the registry's."""
 
 
@@ -183,7 +181,7 @@ class Link(asyncio.Protocol):
         elif kind == Kind.DONE:
             self._answer(number, None)
         elif kind == Kind.ASK:
-            self._owner.look_up(self, number, decode_batch(body))
+            self._owner.look_up(self, number, body)
         elif kind == Kind.HELLO:
             self._owner.note(decode_penalties(body))
             if not self.greeted.done():
