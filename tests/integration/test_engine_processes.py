@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,8 +21,12 @@ from freehold.libsql.protocol import Batch, BatchStep, CondError, Stmt
 from freehold.libsql.values import encode
 from freehold.migrate.apply import Applied, apply
 from freehold.providers.local.processes.addresses import PENALTY, socket_of
+from freehold.providers.local.processes.children import Child, Place
+from freehold.providers.local.processes.config import EngineConfig
+from freehold.providers.local.processes.running import StartedEngines
+from freehold.providers.local.processes.supervisor import Supervisor
 from freehold.providers.local.provider import LocalTarget
-from freehold.providers.sqlite.limits import Limits
+from freehold.providers.sqlite.limits import EngineLimits, Limits
 from tests.integration.migrate_parts import history, ledger_versions
 from tests.integration.profile_parts import batch_of, fresh, published, send
 from tests.support.gateway_app import Caller, Served, served, served_by_engines
@@ -382,22 +387,45 @@ async def test_one_engine_after_the_other_is_held_up_and_all_others_go_on(tmp_pa
         await until(lambda: len(engines_of()) <= 4)
 
 
-async def test_an_engine_that_still_ends_something_gives_way_to_the_next_that_has_to(tmp_path: Path) -> None:
+async def test_what_an_engine_still_ends_is_not_lost_when_the_next_ones_have_to_go(tmp_path: Path) -> None:
     async with served_by_engines(tmp_path, engines=1, query_timeout_s=QUERY_S) as running:
-        hostile = [await running.database(f"h-{number}") for number in range(2)]
+        hostile = [await running.database(f"h-{number}") for number in range(3)]
         bystander = await running.database("t-1")
         await bystander.run("create table t(a)")
-        await bystander.pipeline("begin")  # that keeps the first engine up while another serves in its place
+        opened = await bystander.pipeline("begin")  # that keeps the first engine up while others serve in its place
         for caller in hostile:
             status, _ = await caller.post("v1/execute", {"stmt": {"sql": UNSTOPPABLE["instr"]}})
             assert status == 400
             await asyncio.sleep(0.5)
-        # One serves, one serves the hostile; a third may still be ending.
+            opened = await bystander.pipeline("insert into t values (1)", baton=opened["baton"])
+            assert opened["results"][0]["type"] == "ok", opened
+        ended = await bystander.pipeline("commit", CLOSE, baton=opened["baton"])
+        assert ended["results"][0]["type"] == "ok", ended
+        # One serves, one serves the hostile.
         await until(lambda: len(engines_of()) == 2)
         serving = engines_of()
-        assert await bystander.rows("select count(*) from t") == [[0]]
+        assert await bystander.rows("select count(*) from t") == [[3]]
         await asyncio.sleep(1.0)
         assert engines_of() == serving
+
+
+def test_no_more_than_a_few_leave_a_seat_at_once(tmp_path: Path) -> None:
+    ended: list[int] = []
+
+    class Recorded(Child):
+        def end(self, how: signal.Signals) -> None:
+            ended.append(self.pid)
+
+    ours, _theirs = socket.socketpair()
+    config = EngineConfig(
+        run_dir=str(tmp_path), databases_dir=str(tmp_path), engines=1, limits=LIMITS, engine_limits=EngineLimits()
+    )
+    supervisor, seat = Supervisor(config, lock=-1), Place(0)
+    for pid in range(10):
+        seat.next = Recorded(pid, ours)
+        supervisor._hand_over(seat)
+    assert seat.child is not None
+    assert (seat.child.pid, [each.pid for each in seat.leaving], ended) == (9, [4, 5, 6, 7, 8], [0, 1, 2, 3])
 
 
 # What an engine may do -----------------------------------------------------------------------------------
@@ -473,10 +501,6 @@ async def test_none_is_left_when_it_is_over(tmp_path: Path) -> None:
 
 
 async def test_there_is_one_set_for_an_installation(gateway: Served, tmp_path: Path) -> None:
-    from freehold.providers.local.processes.config import EngineConfig
-    from freehold.providers.local.processes.running import StartedEngines
-    from freehold.providers.sqlite.limits import EngineLimits
-
     second = StartedEngines(
         EngineConfig(
             run_dir=str(tmp_path / "run"),

@@ -46,12 +46,12 @@ class Child:
 
 
 class Place:
-    """The place of an engine: the process that serves, its replacement while it starts, and the one that is leaving."""
+    """The place of an engine: the process that serves, its replacement while it starts, and those that are leaving."""
 
     def __init__(self, name: int | str) -> None:
         self.name = name
         self.child: Child | None = None
         self.next: Child | None = None
-        self.leaving: Child | None = None
+        self.leaving: list[Child] = []  # the oldest first
         self.starts_at = 0.0
         self.ends = 0  # engines in a row that ended too soon

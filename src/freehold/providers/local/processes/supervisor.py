@@ -36,6 +36,8 @@ _PENALTY_S = 600.0
 _PENALTY_NICE = 10
 # The time that calls and streams on a replaced engine have to end.
 _LEAVE_S = 30.0
+# On one seat: as many as leave at once when each is replaced after the usual limit on a statement.
+_MOST_LEAVING = 5
 _PING_EVERY_S = 1.0
 _SILENT_S = 10.0
 # Before restarts on one seat; the first engine that ends after serving is replaced immediately.
@@ -97,11 +99,13 @@ class Supervisor:
 
     def _hand_over(self, seat: Place) -> None:
         """Switch to the replacement; the old engine accepts nothing new, and finishes what it can."""
-        if seat.leaving is not None:  # at most one stuck engine per seat
-            seat.leaving.end(signal.SIGKILL)
-        seat.leaving, seat.child, seat.next = seat.child, seat.next, None
-        if seat.leaving is not None:
-            seat.leaving.tell(encode_orders(Orders(penalties=self._current())))
+        old, seat.child, seat.next = seat.child, seat.next, None
+        if old is None:
+            return
+        old.tell(encode_orders(Orders(penalties=self._current())))
+        seat.leaving.append(old)
+        if len(seat.leaving) > _MOST_LEAVING:
+            seat.leaving.pop(0).end(signal.SIGKILL)
 
     def _ended(self, seat: Place, child: Child) -> None:
         self._selector.unregister(child.control)
@@ -110,12 +114,12 @@ class Supervisor:
             _, status = os.waitpid(child.pid, 0)
             if child is seat.child:
                 log.warning("engine.ended", engine=seat.name, code=os.waitstatus_to_exitcode(status))
-        if child is seat.leaving:
-            seat.leaving = None
+        if child in seat.leaving:
+            seat.leaving.remove(child)
         elif child is seat.next:
             seat.next = None
         elif child is not seat.child:
-            pass  # it was killed in `_hand_over`, when the next one had to leave
+            pass  # it was killed in `_hand_over`, when too many were leaving
         elif seat.next is not None:  # it was about to be replaced anyway
             seat.child, seat.next = seat.next, None
         else:
@@ -130,10 +134,10 @@ class Supervisor:
             if until <= now:
                 del self._penalties[name]
         for seat in self._seats.values():
-            for child in (seat.child, seat.leaving):
+            for child in (seat.child, *seat.leaving):
                 if child is None:
                     continue
-                if child is seat.leaving and now - child.began > _LEAVE_S and now - child.heard_at > _SILENT_S:
+                if child in seat.leaving and now - child.began > _LEAVE_S and now - child.heard_at > _SILENT_S:
                     child.end(signal.SIGKILL)
                 elif now - child.heard_at > _SILENT_S and child.is_ready:
                     log.warning("engine.silent", engine=seat.name)
@@ -187,7 +191,7 @@ class Supervisor:
         return folder
 
     def _stop(self) -> None:
-        children = [each for seat in self._seats.values() for each in (seat.child, seat.next, seat.leaving) if each]
+        children = [each for seat in self._seats.values() for each in (seat.child, seat.next, *seat.leaving) if each]
         for child in children:
             child.tell(encode_orders(Orders(stop=True)))
         until = time.monotonic() + _END_S
