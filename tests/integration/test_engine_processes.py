@@ -38,6 +38,8 @@ UNSTOPPABLE = {
     "instr": "SELECT instr(hex(zeroblob(1200000)), hex(zeroblob(600000)) || '1')",
     "replace": "SELECT length(replace(hex(zeroblob(1200000)), hex(zeroblob(600000)) || '1', 'x'))",
 }
+# Takes a second to read, and no time to run.
+LONG = f"SELECT 1 IN ({'1,' * 30_000}1)"
 CLOSE = {"type": "close"}
 QUERY_S = 0.5
 
@@ -426,6 +428,53 @@ def test_no_more_than_a_few_leave_a_seat_at_once(tmp_path: Path) -> None:
         supervisor._hand_over(seat)
     assert seat.child is not None
     assert (seat.child.pid, [each.pid for each in seat.leaving], ended) == (9, [4, 5, 6, 7, 8], [0, 1, 2, 3])
+
+
+async def test_a_call_whose_sql_is_still_being_read_is_not_lost_either(tmp_path: Path) -> None:
+    async with served_by_engines(tmp_path, engines=1, query_timeout_s=QUERY_S) as running:
+        hostile = await running.database("h-1")
+        bystanders = [await running.database(f"t-{number}") for number in range(3)]
+        is_over = asyncio.Event()
+        answers = []
+
+        async def go_on(caller: Caller) -> None:
+            while not is_over.is_set():
+                answers.append(await caller.post("v1/execute", {"stmt": {"sql": LONG}}))
+
+        going_on = [asyncio.create_task(go_on(caller)) for caller in bystanders for _ in range(3)]
+        status, _ = await hostile.post("v1/execute", {"stmt": {"sql": UNSTOPPABLE["instr"]}})
+        assert status == 400
+        await asyncio.sleep(0.5)
+        is_over.set()
+        await asyncio.gather(*going_on)
+        assert {(status, body.get("code")) for status, body in answers} == {(200, None)}
+
+
+async def test_short_transactions_go_on_while_their_engine_leaves(tmp_path: Path) -> None:
+    async with served_by_engines(tmp_path, engines=1, query_timeout_s=QUERY_S) as running:
+        hostile = [await running.database(f"h-{number}") for number in range(2)]
+        bystanders = [await running.database(f"t-{number}") for number in range(4)]
+        is_over = asyncio.Event()
+
+        async def go_on(caller: Caller) -> int:
+            await caller.run("create table t(a)")
+            count = 0
+            while not is_over.is_set():
+                opened = await caller.pipeline("begin immediate")
+                opened = await caller.pipeline("insert into t values (1)", baton=opened["baton"])
+                opened = await caller.pipeline("commit", CLOSE, baton=opened["baton"])
+                assert opened["results"][0]["type"] == "ok", opened
+                count += 1
+            return count
+
+        going_on = [asyncio.create_task(go_on(caller)) for caller in bystanders]
+        for caller in hostile:
+            status, _ = await caller.post("v1/execute", {"stmt": {"sql": UNSTOPPABLE["instr"]}})
+            assert status == 400
+            await asyncio.sleep(1.0)
+        is_over.set()
+        for caller, count in zip(bystanders, await asyncio.gather(*going_on), strict=True):
+            assert await caller.rows("select count(*) from t") == [[count]]
 
 
 # What an engine may do -----------------------------------------------------------------------------------

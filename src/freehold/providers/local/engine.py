@@ -182,10 +182,9 @@ class Engine:
         self._desk.close()
 
     @property
-    def databases_in_use(self) -> set[str]:
-        """Databases with an open stream or a call in progress, except calls that run past their limit."""
-        busy = {job.queue.name for job in self._jobs if job not in job.queue.stuck}
-        return busy | self.streams.database_names
+    def databases_with_streams(self) -> set[str]:
+        """Databases with an open stream."""
+        return self.streams.database_names
 
     # Kinds of calls ------------------------------------------------------------------------------------
 

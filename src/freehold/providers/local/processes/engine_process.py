@@ -9,7 +9,8 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Collection, Coroutine, Iterator, Set
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,6 +53,10 @@ class _Serving:
         self._named: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_leaving = False
+        self._calls: Counter[str] = Counter()  # by database, from their arrival until they are answered
+        self._apart: Set[str] = frozenset()  # databases that the penalty engine serves from now on
+        self._admitted: Collection[str] | None = None  # databases that all peers know are served here; None: all
+        self._changed = asyncio.Event()
 
     def say(self, news: News) -> None:
         with contextlib.suppress(OSError):  # the supervisor has ended, and this process ends with it
@@ -63,23 +68,48 @@ class _Serving:
         left = {name: left_s - passed_s for name, left_s in self.penalties.seconds.items() if left_s > passed_s}
         return frame(0, Kind.HELLO, encode(Penalties(left)))
 
+    @contextlib.contextmanager
+    def counted(self, database_name: str) -> Iterator[None]:
+        """The process does not leave inside this context."""
+        self._calls[database_name] += 1
+        try:
+            yield
+        finally:
+            self._calls[database_name] -= 1
+            if not self._calls[database_name]:
+                del self._calls[database_name]
+
+    async def admitted(self, database_name: str) -> None:
+        """Return once a call for this database may run.
+
+        One that was sent before its sender knew that another engine serves its database waits until all peers know
+        that this one still does: it might open a stream, whose next step any peer may send.
+        """
+        while not (self._admitted is None or database_name in self._admitted or database_name in self._apart):
+            await self._changed.wait()
+
     def leave(self, penalties: Penalties, within_s: float) -> None:
         """End the process once only statements that cannot be stopped are left, or when the time is up.
 
         Databases with open streams are served here until these end. No call is lost: each peer confirms that it has
         sent its last one.
         """
+        self._apart = penalties.seconds.keys()
         self.is_leaving = True
         self._start(self._leave(penalties, time.monotonic() + within_s))
 
     async def _leave(self, penalties: Penalties, until: float) -> None:
         told = None
         while True:
-            kept = self.engine.databases_in_use - penalties.seconds.keys()
-            if kept != told:
+            kept = (self.engine.databases_with_streams | self._calls.keys()) - self._apart
+            now = kept, bool(self._calls)
+            if now != told:  # also after the last answer: whoever confirms this has received it
+                self._admitted = kept if self._admitted is None else kept.intersection(self._admitted)
                 await self._send_away(GoAway(sorted(kept), penalties))
-                told = kept
-            elif not kept or time.monotonic() >= until:
+                self._admitted, told = kept, now
+                self._changed.set()
+                self._changed = asyncio.Event()
+            elif not any(now) or time.monotonic() >= until:
                 break
             else:
                 await asyncio.sleep(_LOOK_EVERY_S)

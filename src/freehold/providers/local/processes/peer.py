@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol, cast
 
 import msgspec
@@ -11,6 +12,7 @@ from freehold.libsql.protocol import Batch
 from freehold.log import get_logger
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.processes.frames import (
+    Batches,
     BrokenFrame,
     Frames,
     Kind,
@@ -37,6 +39,14 @@ class Serving(Protocol):
 
     def hello(self) -> bytes:
         """The first frame of a connection."""
+
+    def counted(self, database_name: str) -> AbstractContextManager[None]:
+        """The process does not leave inside this context."""
+        ...
+
+    async def admitted(self, database_name: str) -> None:
+        """Return once a call for this database may run."""
+        ...
 
 
 class Peer(asyncio.Protocol):
@@ -98,11 +108,13 @@ class Peer(asyncio.Protocol):
     def _take(self, number: int, kind: int, body: bytes) -> None:
         match kind:
             case Kind.CALL:
-                self._start(self._call(number, decode_call(body)))
+                call = decode_call(body)
+                self._start(self._call(number, call, self._counted(call.grant.database_name)))
             case Kind.LOST if number in self._calls:
                 self._calls[number].lose()
             case Kind.BATCHES:
-                self._start(self._batches(number, body))
+                asked = decode_batches(body)
+                self._start(self._batches(number, asked, self._counted(asked.database_name)))
             case Kind.CLOSE:
                 self._closed[number] = asyncio.Event()
                 self._start(self._close(number, decode_name(body)))
@@ -126,25 +138,34 @@ class Peer(asyncio.Protocol):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _call(self, number: int, call: Call) -> None:
-        disconnect = self._calls[number] = Disconnect()
-        try:
-            reply = await self._engine.answer(call, disconnect, self)
-            answer = frame(number, Kind.REPLY, reply_body(reply))
-        except Exception as error:
-            answer = self._failed(number, error)
-        finally:
-            del self._calls[number]
-        self.send(answer)
+    def _counted(self, database_name: str) -> ExitStack:
+        """Count a call now, before its task begins, until the context that this returns is left."""
+        counted = ExitStack()
+        counted.enter_context(self._serving.counted(database_name))
+        return counted
 
-    async def _batches(self, number: int, body: bytes) -> None:
-        try:
-            asked = decode_batches(body)
-            results = await self._engine.run_batches(asked.database_name, asked.batches, asked.limits)
-            answer = frame(number, Kind.RESULTS, encode(results))
-        except Exception as error:
-            answer = self._failed(number, error)
-        self.send(answer)
+    async def _call(self, number: int, call: Call, counted: ExitStack) -> None:
+        disconnect = self._calls[number] = Disconnect()
+        with counted:
+            try:
+                await self._serving.admitted(call.grant.database_name)
+                reply = await self._engine.answer(call, disconnect, self)
+                answer = frame(number, Kind.REPLY, reply_body(reply))
+            except Exception as error:
+                answer = self._failed(number, error)
+            finally:
+                del self._calls[number]
+            self.send(answer)
+
+    async def _batches(self, number: int, asked: Batches, counted: ExitStack) -> None:
+        with counted:
+            try:
+                await self._serving.admitted(asked.database_name)
+                results = await self._engine.run_batches(asked.database_name, asked.batches, asked.limits)
+                answer = frame(number, Kind.RESULTS, encode(results))
+            except Exception as error:
+                answer = self._failed(number, error)
+            self.send(answer)
 
     async def _close(self, number: int, database_name: str) -> None:
         async with self._engine.closed(database_name):
