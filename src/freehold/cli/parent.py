@@ -19,6 +19,7 @@ from freehold.errors import FreeholdError
 from freehold.log import get_logger
 from freehold.processes import die_with
 from freehold.providers.local.processes.running import StartedEngines
+from freehold.settings.fields import BadSettings
 
 log = get_logger()
 
@@ -31,6 +32,7 @@ It calls the other argument once it serves.
 _LOOK_EVERY_S = 0.2
 _PAUSES = Backoff(base_s=0.1, cap_s=5.0, steady=1.0)
 _LASTS_S = 30.0  # a worker that ran this long did not fail to start
+_TRY_EVERY_S = 1.0  # while the system lacks what a process needs: memory, space on the disk
 # Of the three seconds for stopping; the rest is for the engines.
 _HTTP_ENDS_S = 2.3
 
@@ -56,6 +58,8 @@ class Parent:
         self._running: dict[int, _Running] = {}
         self._ends = 0  # workers in a row that ended before _LASTS_S
         self._starts_at = 0.0
+        self._engines_start_at = 0.0
+        self._has_engines = False  # whether they have been started once
         self._is_stopping = False
         self._has_served = False
         self._parent = os.getpid()
@@ -85,10 +89,14 @@ class Parent:
     def _look_after(self, woken: int) -> int:
         while not self._is_stopping:
             now = time.monotonic()
-            if self._engines is not None and self._engines.has_ended:
-                self._engines.start()
+            if self._engines is not None and self._engines.has_ended and now >= self._engines_start_at:
+                self._start_engines(self._engines, now)
             while len(self._running) < self._workers and now >= self._starts_at:
-                self._start()
+                try:
+                    self._start()
+                except OSError as error:
+                    log.warning("service.worker_not_started", reason=_reason(error))
+                    self._starts_at = now + _TRY_EVERY_S
             waiting = [each.told for each in self._running.values() if not each.has_served]
             readable, _, _ = select.select([woken, *waiting], [], [], _LOOK_EVERY_S)
             if woken in readable:
@@ -112,7 +120,7 @@ class Parent:
             os.close(worker.told)
             del self._running[pid]
             code = os.waitstatus_to_exitcode(status)
-            self._has_served |= worker.has_served
+            self._has_served |= worker.has_served or any(each.has_served for each in self._running.values())
             if not self._has_served:
                 return code if code >= 0 else 1
             if self._is_stopping:
@@ -123,11 +131,33 @@ class Parent:
             self._starts_at = now + _PAUSES.delay_s(self._ends) if self._ends else now
         return None
 
+    def _start_engines(self, engines: StartedEngines, now: float) -> None:
+        """Start them, unless another process runs them.
+
+        Raises:
+            BadSettings: they cannot be started; later on, that is tried again.
+        """
+        try:
+            if engines.start():
+                self._engines_start_at = now + _TRY_EVERY_S  # not at once if they end at once
+            self._has_engines = True
+        except OSError as error:
+            reason = _reason(error)
+            if not self._has_engines:
+                raise BadSettings([f"DATA_DIR: the databases' engines cannot be started in it ({reason})"]) from error
+            log.warning("service.engines_not_started", reason=reason)
+            self._engines_start_at = now + _TRY_EVERY_S
+
     def _start(self) -> None:
         number = min(set(range(self._workers)) - {each.number for each in self._running.values()})
         told, tell = os.pipe()
         os.set_blocking(told, False)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(told)
+            os.close(tell)
+            raise
         if pid == 0:
             os.close(told)
             self._become_worker(number, tell)
@@ -172,6 +202,10 @@ class Parent:
         for pid in self._running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, how)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _tell(descriptor: int) -> None:

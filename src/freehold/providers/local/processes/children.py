@@ -54,4 +54,5 @@ class Place:
         self.next: Child | None = None
         self.leaving: list[Child] = []  # the oldest first
         self.starts_at = 0.0
+        self.is_stuck = False  # whether the engine that serves has to be replaced
         self.ends = 0  # engines in a row that ended too soon

@@ -41,6 +41,9 @@ def write_census(run_dir: Path, engines: int) -> None:
     """Record how many engines there are. The holder of the lock calls it before any engine listens."""
     for each in run_dir.glob("engine-*"):
         each.unlink(missing_ok=True)
+    with contextlib.suppress(ProviderUnavailable):
+        if read_census(run_dir) == engines:  # nothing to write, for which a full disk has no room
+            return
     draft = run_dir / "engines.draft"
     draft.write_bytes(msgspec.json.encode(Census(engines)))
     draft.replace(run_dir / "engines.json")

@@ -43,6 +43,8 @@ _SILENT_S = 10.0
 # Before restarts on one seat; the first engine that ends after serving is replaced immediately.
 _PAUSES = Backoff(base_s=0.05, cap_s=5.0, steady=1.0)
 _LASTS_S = 30.0  # an engine that ran this long did not fail to start
+_STARTS_S = 30.0
+_TRY_EVERY_S = 1.0  # while an engine cannot be started
 _END_S = 1.5
 
 
@@ -61,10 +63,10 @@ class Supervisor:
     def run(self) -> None:
         """Keep the engines running until stdin closes."""
         self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ, None)
-        for seat in self._seats.values():
-            seat.child = self._fork(seat)
         pinged = time.monotonic()
         while True:
+            for seat in self._seats.values():
+                self._fill(seat)
             for key, _ in self._selector.select(0.1):
                 if key.data is None:
                     if not os.read(sys.stdin.fileno(), 100):
@@ -75,9 +77,6 @@ class Supervisor:
                 for news in child.news():
                     self._hear(seat, child, news)
             now = time.monotonic()
-            for seat in self._seats.values():
-                if seat.child is None and now >= seat.starts_at:
-                    seat.child = self._fork(seat)
             if now - pinged >= _PING_EVERY_S:
                 pinged = now
                 self._ping(now)
@@ -92,14 +91,27 @@ class Supervisor:
         elif news.stuck is not None and child is seat.child:
             self._penalties[news.stuck] = time.monotonic() + _PENALTY_S
             if PENALTY not in self._seats:
-                penalty = self._seats[PENALTY] = Place(PENALTY)
-                penalty.child = self._fork(penalty)
-            if seat.next is None:
+                self._seats[PENALTY] = Place(PENALTY)
+            seat.is_stuck = True
+
+    def _fill(self, seat: Place) -> None:
+        """Start the engine that the seat lacks."""
+        now = time.monotonic()
+        if now < seat.starts_at:
+            return
+        try:
+            if seat.child is None:
+                seat.child = self._fork(seat)
+            elif seat.is_stuck and seat.next is None:
                 seat.next = self._fork(seat)
+        except OSError as error:  # no memory, or too many processes
+            log.warning("engine.not_started", engine=seat.name, reason=str(error))
+            seat.starts_at = now + _TRY_EVERY_S
 
     def _hand_over(self, seat: Place) -> None:
         """Switch to the replacement; the old engine accepts nothing new, and finishes what it can."""
         old, seat.child, seat.next = seat.child, seat.next, None
+        seat.is_stuck = False
         if old is None:
             return
         old.tell(encode_orders(Orders(penalties=self._current())))
@@ -118,12 +130,13 @@ class Supervisor:
             seat.leaving.remove(child)
         elif child is seat.next:
             seat.next = None
+            seat.starts_at = time.monotonic() + _TRY_EVERY_S
         elif child is not seat.child:
             pass  # it was killed in `_hand_over`, when too many were leaving
         elif seat.next is not None:  # it was about to be replaced anyway
-            seat.child, seat.next = seat.next, None
+            seat.child, seat.next, seat.is_stuck = seat.next, None, False
         else:
-            seat.child = None
+            seat.child, seat.is_stuck = None, False
             now = time.monotonic()
             seat.ends = 0 if now - child.began >= _LASTS_S else seat.ends + 1
             at_once = seat.ends == 0 or (seat.ends == 1 and child.is_ready)
@@ -134,12 +147,15 @@ class Supervisor:
             if until <= now:
                 del self._penalties[name]
         for seat in self._seats.values():
-            for child in (seat.child, *seat.leaving):
+            for child in (seat.child, seat.next, *seat.leaving):
                 if child is None:
                     continue
-                if child in seat.leaving and now - child.began > _LEAVE_S and now - child.heard_at > _SILENT_S:
+                if not child.is_ready:
+                    if now - child.began > _STARTS_S:
+                        child.end(signal.SIGKILL)
+                elif child in seat.leaving and now - child.began > _LEAVE_S and now - child.heard_at > _SILENT_S:
                     child.end(signal.SIGKILL)
-                elif now - child.heard_at > _SILENT_S and child.is_ready:
+                elif now - child.heard_at > _SILENT_S:
                     log.warning("engine.silent", engine=seat.name)
                     child.end(signal.SIGKILL)
                 else:
@@ -151,7 +167,12 @@ class Supervisor:
 
     def _fork(self, seat: Place) -> Child:
         ours, theirs = socket.socketpair()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if pid:
             theirs.close()
             ours.setblocking(False)
