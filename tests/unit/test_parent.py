@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from freehold.cli import parent as parent_of_all
 from freehold.cli.parent import Parent
+from freehold.providers.local import engine
+from freehold.providers.local.processes import supervisor as supervisor_of_engines
 from freehold.providers.local.processes.children import Place
 from freehold.providers.local.processes.config import EngineConfig
 from freehold.providers.local.processes.running import lock_of, read_census, write_census
@@ -45,6 +48,11 @@ def work(number, is_up):
 
 sys.exit(Parent(work, 2, None).run())
 """
+
+
+def test_what_stops_one_after_the_other_has_three_seconds_in_all() -> None:
+    assert parent_of_all._HTTP_ENDS_S + supervisor_of_engines._END_S <= 3
+    assert engine._END_LIMIT_S < supervisor_of_engines._END_S
 
 
 class Engines:

@@ -45,7 +45,7 @@ _PAUSES = Backoff(base_s=0.05, cap_s=5.0, steady=1.0)
 _LASTS_S = 30.0  # an engine that ran this long did not fail to start
 _STARTS_S = 30.0
 _TRY_EVERY_S = 1.0  # while an engine cannot be started
-_END_S = 1.5
+_END_S = 0.7  # the rest of the three seconds that a service has, after `Parent`'s processes that serve HTTP
 
 
 class Supervisor:
