@@ -24,9 +24,9 @@ def path(tmp_path: Path) -> Path:
 async def test_published_migrations_are_there_after_a_restart(place: CentralPlace) -> None:
     async with open_registry(place) as registry:
         await registry.publish(history(3))
-        before = await registry.full()
+        before = (await registry.snapshot()).rows
     async with open_registry(place) as registry:
-        assert await registry.full() == before
+        assert (await registry.snapshot()).rows == before
         assert await registry.migrations() == tuple(history(3))
 
 
@@ -44,7 +44,7 @@ async def test_publishers_at_once_publish_once(place: CentralPlace) -> None:
     async with open_registry(place) as one, open_registry(place) as two, open_registry(place) as three:
         reports = await asyncio.gather(*(each.publish(history(5)) for each in (one, two, three)))
         assert sorted(report.already for report in reports) == [0, 5, 5]
-        assert [row.version for row in await two.full()] == [1, 2, 3, 4, 5]
+        assert [row.version for row in (await two.snapshot()).rows] == [1, 2, 3, 4, 5]
 
 
 async def test_the_same_registration_many_times_at_once_publishes_once(place: CentralPlace) -> None:
@@ -53,7 +53,7 @@ async def test_the_same_registration_many_times_at_once_publishes_once(place: Ce
             *(each.register("CREATE TABLE a (x);", "add a") for each in (one, two) * 4), return_exceptions=True
         )
         assert sum(isinstance(outcome, AlreadyPublished) for outcome in outcomes) == 7
-        assert len(await one.full()) == 1
+        assert len((await one.snapshot()).rows) == 1
 
 
 async def test_different_registrations_at_once_never_share_a_version(place: CentralPlace) -> None:
@@ -64,7 +64,7 @@ async def test_different_registrations_at_once_never_share_a_version(place: Cent
             return_exceptions=True,
         )
         refused = [outcome for outcome in outcomes if isinstance(outcome, RegistryMoved)]
-        assert len(await one.full()) == 2 - len(refused)
+        assert len((await one.snapshot()).rows) == 2 - len(refused)
 
 
 def _publish_elsewhere(place: CentralPlace, count: int) -> PublishReport:
@@ -125,7 +125,7 @@ async def test_tampering_is_noticed_at_the_next_read(place: CentralPlace, tamper
             await registry.snapshot()
     async with open_registry(place) as restarted:
         with pytest.raises(RegistryTampered):
-            await restarted.full()
+            await restarted.snapshot()
 
 
 async def test_a_locked_central_database_publishes_nothing_and_says_so(

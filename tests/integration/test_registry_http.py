@@ -62,7 +62,7 @@ async def test_full_holds_every_script(client: Client, registry: Registry) -> No
             "checksum": row.checksum,
             "created_at": row.created_at,
         }
-        for row in await registry.full()
+        for row in (await registry.snapshot()).rows
     ]
     assert reply.json()[0]["description"] == "Table number 1."
 

@@ -128,11 +128,11 @@ async def test_what_is_published_is_signed_and_chained() -> None:
     registry = registry_on(Store())
     report = await registry.publish(history(3))
     assert (report.published, report.already, report.version) == ((1, 2, 3), 0, 3)
-    rows = await registry.full()
+    rows = (await registry.snapshot()).rows
     assert [row.chain for row in rows] == chains(history(3))
     assert all(is_signed(row.version, row.chain, row.signature, SIGNER.public_key) for row in rows)
     assert rows[0].created_at == "2026-01-02T00:00:00.000Z"
-    assert [key.key_id for key in await registry.keys()] == [SIGNER.key_id]
+    assert [key.key_id for key in (await registry.snapshot()).keys] == [SIGNER.key_id]
     assert await registry.migrations() == tuple(history(3))
 
 
@@ -238,8 +238,8 @@ async def test_a_new_key_signs_beside_the_old_one() -> None:
     await registry_on(store).publish(history(1))
     registry = registry_on(store, OTHER_SIGNER)
     await registry.publish(history(2))
-    assert [row.key_id for row in await registry.full()] == [SIGNER.key_id, OTHER_SIGNER.key_id]
-    assert {key.key_id for key in await registry.keys()} == {SIGNER.key_id, OTHER_SIGNER.key_id}
+    assert [row.key_id for row in (await registry.snapshot()).rows] == [SIGNER.key_id, OTHER_SIGNER.key_id]
+    assert {key.key_id for key in (await registry.snapshot()).keys} == {SIGNER.key_id, OTHER_SIGNER.key_id}
 
 
 def _row(version: int, signer: object) -> PublishedMigration:
@@ -269,9 +269,9 @@ async def test_a_tampered_row_is_never_served(version: int, changes: dict[str, o
     registry = registry_on(store)
     await registry.publish(history(3))
     store.edit(version, **changes)
-    for ask in (registry.snapshot, registry.full, registry.head, registry.keys):
+    for ask in (registry.snapshot(), registry.migrations(), registry.verify(0)):
         with pytest.raises(RegistryTampered, match=reason):
-            await ask()
+            await ask
     with pytest.raises(RegistryTampered):
         await registry.publish(history(4))
     assert len(store.rows) == 3
@@ -328,7 +328,7 @@ async def test_register_takes_the_next_version_and_names_it() -> None:
     row = await registry.register("CREATE TABLE roots (x);\r\n", "  Add word roots\n(v2) ")
     assert (row.version, row.name, row.description) == (2, "add_word_roots_v2", "Add word roots (v2)")
     assert row.sql == "CREATE TABLE roots (x);\n"
-    assert (await registry.head()) == row
+    assert (await registry.snapshot()).head == row
 
 
 @pytest.mark.parametrize(

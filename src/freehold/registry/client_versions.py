@@ -41,10 +41,7 @@ class ContractTooEarly(Conflict):
 
 
 class AppCount(Struct, frozen=True):
-    """The users, and the guests, who have this app on a database at this version.
-
-    Each counts once, by the oldest app among their devices.
-    """
+    """The users, and guests, of an app on databases at a version; each counts once, by the oldest of their apps."""
 
     app_version: str
     schema_version: int
@@ -134,10 +131,7 @@ class ClientVersions:
     def note(
         self, device: str, app: str, schema_version: int, *, address: str = "", credential: Credential | None = None
     ) -> None:
-        """Queue a report; takes microseconds and never waits.
-
-        Without a device id, a report counts only if it has a credential and an app version.
-        """
+        """Queue a report, without waiting. Without a device id, it counts only with a credential and an app version."""
         self._taken.note(
             device,
             app if app_version(app) is not None else "",
@@ -208,9 +202,8 @@ class ClientVersions:
             ContractTooEarly: users have such apps, and `force` is not set.
         """
         wanted = contracts(new)
-        if not wanted:
-            return []
-        await self.flush()
+        if wanted:
+            await self.flush()
         since_ms = self._now_ms() - LIVE_DAYS * _DAY_MS
         events = []
         for contract in wanted:

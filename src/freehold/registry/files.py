@@ -44,11 +44,7 @@ class Folder(msgspec.Struct, frozen=True):
 
 
 async def load_folder(folder: Path) -> list[Migration]:
-    """Return the migrations of a folder, oldest first. Ignores files that do not end in `.sql`.
-
-    Raises:
-        BadRegistry: with every fault of every file, each starting with the file's name.
-    """
+    """Return the migrations in a folder's `.sql` files, oldest first. Raises `BadRegistry` with all faults of all."""
     found = await read_folder(folder)
     if found.faults:
         raise BadRegistry([str(fault) for fault in found.faults])
@@ -69,7 +65,7 @@ def _load(folder: Path) -> Folder:
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".sql")
     except OSError as error:
-        raise BadRegistry([f"{folder}: {_reason(error)}; give the folder that holds the migrations"]) from error
+        raise BadRegistry([f"{folder}: {reason_of(error)}; give the folder that holds the migrations"]) from error
     faults: list[FileFault] = []
     found: dict[int, list[Path]] = defaultdict(list)
     migrations: list[Migration] = []
@@ -83,43 +79,34 @@ def _load(folder: Path) -> Folder:
         try:
             migration = Migration(version=version, name=match["name"], sql=_read(path))
         except _Unreadable as error:
-            faults.append(error.fault)
+            faults.append(FileFault(path.name, str(error), BAD_FILE))
             continue
         migrations.append(migration)
-        faults += _check_text(path, migration)
+        if version:  # 0 is reported once, by _check_versions
+            for fault in check_migration(migration):
+                faults.append(FileFault(path.name, fault.reason, fault.code, fault.line, fault.statement))
     faults += _check_versions(found)
     return Folder(tuple(sorted(migrations, key=lambda migration: migration.version)), tuple(sorted(faults)))
 
 
 class _Unreadable(Exception):
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(reason)
-        self.fault = FileFault(path.name, reason, BAD_FILE)
+    """The message says why."""
 
 
 def _read(path: Path) -> str:
     try:
         data = read_file(path, MAX_SCRIPT_BYTES)
     except OSError as error:
-        raise _Unreadable(path, _reason(error)) from error
+        raise _Unreadable(reason_of(error)) from error
     if len(data) > MAX_SCRIPT_BYTES:
-        raise _Unreadable(path, f"over the limit of {MAX_SCRIPT_BYTES} bytes; divide it")
+        raise _Unreadable(f"over the limit of {MAX_SCRIPT_BYTES} bytes; divide it")
     if data.startswith(codecs.BOM_UTF8):
-        raise _Unreadable(path, "starts with a byte order mark; save the file as UTF-8 without it")
+        raise _Unreadable("starts with a byte order mark; save the file as UTF-8 without it")
     try:
         return normalise(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _Unreadable(path, f"line {line} is not UTF-8; save the file as UTF-8") from error
-
-
-def _check_text(path: Path, migration: Migration) -> list[FileFault]:
-    if migration.version < 1:
-        return []  # reported once, by _check_versions
-    return [
-        FileFault(path.name, fault.reason, fault.code, fault.line, fault.statement)
-        for fault in check_migration(migration)
-    ]
+        raise _Unreadable(f"line {line} is not UTF-8; save the file as UTF-8") from error
 
 
 def _check_versions(found: dict[int, list[Path]]) -> list[FileFault]:
@@ -140,7 +127,8 @@ def _check_versions(found: dict[int, list[Path]]) -> list[FileFault]:
     return faults
 
 
-def _reason(error: OSError) -> str:
+def reason_of(error: OSError) -> str:
+    """Return why a file cannot be read."""
     return (error.strerror or "cannot be read").lower()
 
 

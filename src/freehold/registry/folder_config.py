@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from freehold.registry.files import read_file
+from freehold.registry.files import read_file, reason_of
 from freehold.registry.publishing import MAX_PART_BYTES, require_parts
 from freehold.registry.types import BadRegistry, PartFile
 
@@ -48,7 +48,7 @@ def read_config(folder: Path) -> FolderConfig:
     except FileNotFoundError:
         return FolderConfig()
     except OSError as error:
-        raise BadRegistry([f"{CONFIG_FILE}: {_reason(error)}"]) from error
+        raise BadRegistry([f"{CONFIG_FILE}: {reason_of(error)}"]) from error
     except RecursionError as error:
         raise BadRegistry([f"{CONFIG_FILE}: it is nested too deeply"]) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
@@ -75,7 +75,7 @@ def _load_parts(folder: Path) -> list[PartFile]:
             content = read_file(path, MAX_PART_BYTES)
         # ValueError comes from an invalid name, RuntimeError from a symlink loop.
         except (OSError, ValueError, RuntimeError) as error:
-            why = _reason(error) if isinstance(error, OSError) else "no name of a file"
+            why = reason_of(error) if isinstance(error, OSError) else "no name of a file"
             faults.append(f"{CONFIG_FILE}: part {shown}: {why}")
             continue
         found.append(PartFile(name=entry.file, content=content, must_understand=entry.must_understand))
@@ -83,7 +83,3 @@ def _load_parts(folder: Path) -> list[PartFile]:
         raise BadRegistry(faults)
     require_parts(found)
     return found
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or "unreadable").lower()

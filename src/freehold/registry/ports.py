@@ -11,11 +11,7 @@ class RegistryStore(Protocol):
     """The published migrations in the central database. Append-only."""
 
     async def load(self) -> Stored:
-        """Return all rows by version, all keys, the manifest with the highest counter, and its parts. Verifies nothing.
-
-        Raises:
-            CentralUnavailable: no answer.
-        """
+        """Return all rows by version, all keys, the newest manifest, and its parts. Raises `CentralUnavailable`."""
 
     async def append(
         self,

@@ -21,6 +21,8 @@ from freehold.migrate.types import GENESIS, BadMigration, Migration, chain
 from freehold.registry.ports import RegistryStore
 from freehold.registry.types import KeyStatement, Manifest, PartFile, PublishedMigration, RegistryKey, Stored
 
+log = get_logger()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PublishedRegistry:
@@ -75,7 +77,10 @@ def checked(stored: Stored) -> PublishedRegistry:
     Raises:
         RegistryTampered: a row is missing, or does not match its checksum, chain, key or signature.
     """
-    public_keys = _checked_keys(stored.keys)
+    for key in stored.keys:
+        if not is_named_after(key.key_id, key.public_key):
+            raise RegistryTampered(f"the registry's public key {key.key_id} does not fit its name")
+    public_keys = {key.key_id: key.public_key for key in stored.keys}
     statements = _checked_statements(stored.statements, public_keys)
     migrations = []
     previous = GENESIS
@@ -91,7 +96,10 @@ def checked(stored: Stored) -> PublishedRegistry:
             raise _tampered(version, f"the key {row.key_id} that signed it is not known")
         if not is_signed(version, row.chain, row.signature, public_keys[row.key_id]):
             raise _tampered(version, "its signature is not valid")
-        _cut(migration)
+        try:
+            _ = migration.statements
+        except BadMigration as error:
+            raise _tampered(version, f"its SQL cannot be read: {error}") from error
         migrations.append(migration)
         previous = row.chain
     if stored.manifest is not None:
@@ -135,35 +143,15 @@ def _check_manifest(manifest: Manifest, version: int, link: str, public_keys: Ma
 
 def _checked_statements(statements: Iterable[KeyStatement], public_keys: Mapping[str, str]) -> tuple[KeyStatement, ...]:
     for each in statements:
-        is_endorsement = each.kind == "endorsed"
         about = public_keys.get(each.key_id, "")
-        text = endorsement_text(about) if is_endorsement else retirement_text(each.key_id)
+        text = endorsement_text(about) if each.kind == "endorsed" else retirement_text(each.key_id)
         if not is_text_signed(text, each.signature, public_keys.get(each.by_key_id, "")):
             raise RegistryTampered(f"what is said of the registry's key {each.key_id} was tampered with")
     return tuple(statements)
 
 
-def _checked_keys(keys: Iterable[RegistryKey]) -> dict[str, str]:
-    found = {}
-    for key in keys:
-        if not is_named_after(key.key_id, key.public_key):
-            raise RegistryTampered(f"the registry's public key {key.key_id} does not fit its name")
-        found[key.key_id] = key.public_key
-    return found
-
-
-def _cut(migration: Migration) -> None:
-    try:
-        _ = migration.statements
-    except BadMigration as error:
-        raise _tampered(migration.version, f"its SQL cannot be read: {error}") from error
-
-
 def _tampered(version: int, reason: str) -> RegistryTampered:
     return RegistryTampered(f"published migration {version} was tampered with: {reason}; restore it from a backup")
-
-
-log = get_logger()
 
 
 class PublishedRegistryCache:

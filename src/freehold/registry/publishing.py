@@ -3,7 +3,7 @@
 import asyncio
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from freehold.audit.types import Event
 from freehold.errors import FreeholdError, Unavailable
@@ -13,7 +13,6 @@ from freehold.migrate.release_text import MAX_PARTS, is_part_name
 from freehold.migrate.signature import signed_text
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.types import Migration, chain
-from freehold.registry.ports import Signer
 from freehold.registry.published import PublishedRegistry
 from freehold.registry.types import (
     AlreadyPublished,
@@ -27,18 +26,6 @@ from freehold.registry.types import (
 MAX_PART_BYTES = 1_048_576
 _NAME_CHARS = 60
 _PART_NAMES = "a part is named by lower-case letters, digits, `.`, `_` and `-`, 64 at most, as in app.toml"
-
-
-class GivenSignatures:
-    """A signer that returns signatures made elsewhere, in order. They were verified before."""
-
-    def __init__(self, key_id: str, public_key: str, signatures: Iterator[str]) -> None:
-        self.key_id = key_id
-        self.public_key = public_key
-        self._signatures = signatures
-
-    def sign(self, _text: bytes) -> str:
-        return next(self._signatures)
 
 
 def rehearse(migrations: Sequence[Migration], scratch: Scratch) -> None:
@@ -68,18 +55,12 @@ def refuse_repeat(head: PublishedMigration | None, checksum: str) -> None:
         raise AlreadyPublished(f"already published as version {head.version}; there is nothing left to do")
 
 
-def checksum_of(migration: Migration) -> str:
-    """Return the checksum. Raises `BadRegistry` if the SQL is not Unicode text."""
+def checksums(migrations: Sequence[Migration]) -> list[str]:
+    """Return each checksum. Raises `BadRegistry` if the SQL is not Unicode text."""
     try:
-        return migration.checksum
+        return [migration.checksum for migration in migrations]
     except UnicodeEncodeError as error:  # a lone surrogate, which JSON can carry
         raise BadRegistry(["the SQL is not valid Unicode text"]) from error
-
-
-def require_text(migrations: Sequence[Migration]) -> None:
-    """Check that each has a checksum. Raises `BadRegistry`."""
-    for migration in migrations:
-        checksum_of(migration)
 
 
 def require_parts(parts: Sequence[PartFile]) -> None:
@@ -92,8 +73,7 @@ def require_parts(parts: Sequence[PartFile]) -> None:
         for part in parts
         if len(part.content) > MAX_PART_BYTES
     ]
-    if len(parts) > MAX_PARTS:
-        faults.append(f"there are {len(parts)} parts, and a release has {MAX_PARTS} at most")
+    faults += [f"there are {len(parts)} parts, and a release has {MAX_PARTS} at most"] if len(parts) > MAX_PARTS else []
     if faults:
         raise BadRegistry(faults)
 
@@ -101,14 +81,12 @@ def require_parts(parts: Sequence[PartFile]) -> None:
 def part_events(before: Sequence[PartFile], now: Sequence[PartFile], key_id: str) -> list[Event]:
     """Return the audit events for parts that are new, changed or removed."""
     had, has = ({part.name: part.listed for part in parts} for parts in (before, now))
-    changed = [part for name, part in has.items() if had.get(name) != part]
-    return [
-        *(
-            Event("registry.part_published", f"part:{part.name}", {"sha256": part.sha256, "key_id": key_id})
-            for part in changed
-        ),
-        *(Event("registry.part_removed", f"part:{name}") for name in had if name not in has),
+    events = [
+        Event("registry.part_published", f"part:{name}", {"sha256": part.sha256, "key_id": key_id})
+        for name, part in has.items()
+        if had.get(name) != part
     ]
+    return events + [Event("registry.part_removed", f"part:{name}") for name in had if name not in has]
 
 
 def compare(snapshot: PublishedRegistry, migrations: Sequence[Migration]) -> PublishReport:
@@ -116,27 +94,25 @@ def compare(snapshot: PublishedRegistry, migrations: Sequence[Migration]) -> Pub
     if misplaced := check_order(migrations):
         raise BadRegistry([str(fault) for fault in misplaced])
     pairs = list(zip(snapshot.rows, migrations, strict=False))
-    changed = [row.version for row, migration in pairs if row.checksum != migration.checksum]
+    changed = [
+        f"migration {row.version} was already published with other SQL; restore the file or publish a new one"
+        for row, migration in pairs
+        if row.checksum != migration.checksum
+    ]
     if changed:
-        raise PublishedMigrationChanged(
-            "\n".join(
-                f"migration {version} was already published with other SQL; restore the file or publish a new one"
-                for version in changed
-            )
-        )
+        raise PublishedMigrationChanged("\n".join(changed))
     new = migrations[snapshot.version :]
     require_sound(new)  # published ones passed the rules of their day
-    published = tuple(migration.version for migration in new)
     return PublishReport(
-        published=published,
+        published=tuple(migration.version for migration in new),
         already=len(pairs),
-        version=snapshot.version + len(published),
+        version=snapshot.version + len(new),
         without_file=tuple(row.version for row in snapshot.rows[len(migrations) :]),
     )
 
 
 def signed_rows(
-    previous: str, new: Sequence[tuple[Migration, str]], signer: Signer, created_at: str
+    previous: str, new: Sequence[tuple[Migration, str]], key_id: str, sign: Callable[[bytes], str], created_at: str
 ) -> list[PublishedMigration]:
     """Return the rows to append after this chain hash; `new` holds migrations with their descriptions."""
     rows = []
@@ -150,8 +126,8 @@ def signed_rows(
                 sql=migration.sql,
                 checksum=migration.checksum,
                 chain=previous,
-                key_id=signer.key_id,
-                signature=signer.sign(signed_text(migration.version, previous)),
+                key_id=key_id,
+                signature=sign(signed_text(migration.version, previous)),
                 created_at=created_at,
             )
         )
@@ -162,6 +138,4 @@ def name_of(description: str, version: int) -> str:
     """Return `add_word_roots_v2` for `Add word roots (v2)`, or `migration_<version>` if there are no Latin letters."""
     plain = unicodedata.normalize("NFKD", description).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:_NAME_CHARS].rstrip("_")
-    if not name or not name[0].isalpha():
-        name = f"migration_{version}" + (f"_{name}" if name else "")
-    return name
+    return name if name[:1].isalpha() else f"migration_{version}{'_' if name else ''}{name}"

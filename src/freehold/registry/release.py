@@ -50,9 +50,10 @@ def release_of(migration: Migration) -> Release:
             faults.append(f"`-- {key}:` stands there twice; keep one")
         else:
             said[key] = value
-    phase = said.get("phase", "expand").lower()
+    phase, min_app = said.get("phase", "expand").lower(), said.get("min_app", "")
     faults += _value_faults(phase, said.get("min_app"))
-    return Release(phase if phase in PHASES else "expand", _app(said.get("min_app")), tuple(waivers), tuple(faults))
+    is_version = app_version(min_app) is not None
+    return Release(phase if phase in PHASES else "expand", min_app if is_version else "", tuple(waivers), tuple(faults))
 
 
 class Contract(Struct, frozen=True):
@@ -65,13 +66,12 @@ class Contract(Struct, frozen=True):
 
 def contracts(migrations: Sequence[Migration]) -> tuple[Contract, ...]:
     """Return the contract migrations with a valid `min_app`, oldest first."""
-    found = []
-    for one in migrations:
-        release = release_of(one)
-        needs = app_version(release.min_app)
-        if release.is_contract and needs is not None:
-            found.append(Contract(one.version, release.min_app, needs))
-    return tuple(found)
+    releases = [(one.version, release_of(one)) for one in migrations]
+    return tuple(
+        Contract(version, release.min_app, needs)
+        for version, release in releases
+        if release.is_contract and (needs := app_version(release.min_app)) is not None
+    )
 
 
 def app_version(text: str) -> tuple[int, ...] | None:
@@ -97,7 +97,3 @@ def _value_faults(phase: str, min_app: str | None) -> Iterator[str]:
         yield f"`-- min_app:` is a version like 2.1.0, not `{min_app[:40]}`"
     if phase == "contract" and min_app is None:
         yield "a contract migration says which app it needs at least: add the line `-- min_app: 2.1.0`"
-
-
-def _app(text: str | None) -> str:
-    return text if text is not None and app_version(text) is not None else ""

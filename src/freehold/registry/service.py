@@ -18,8 +18,7 @@ from freehold.registry.client_versions import ClientVersions
 from freehold.registry.ports import RegistryStore, Signer
 from freehold.registry.published import PublishedRegistry, PublishedRegistryCache
 from freehold.registry.publishing import (
-    GivenSignatures,
-    checksum_of,
+    checksums,
     compare,
     name_of,
     part_events,
@@ -27,7 +26,6 @@ from freehold.registry.publishing import (
     rehearse,
     require_parts,
     require_sound,
-    require_text,
     signed_rows,
 )
 from freehold.registry.signed import (
@@ -63,10 +61,6 @@ _PUBLISH_TRIES = 5
 _RENEW_EVERY_S = 3_600.0
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Registry:
     """The schema registry: only published migrations are served, and a published migration never changes."""
@@ -75,7 +69,7 @@ class Registry:
     cache: PublishedRegistryCache
     # None if the signing key is kept elsewhere.
     signer: Signer | None
-    now: Callable[[], datetime] = _now
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     lifetime_days: float = LIFETIME_DAYS
     # Knows which app versions are in use; None if clients do not report theirs.
     reports: ClientVersions | None = None
@@ -91,25 +85,9 @@ class Registry:
         """
         return await self.cache.get()
 
-    async def head(self) -> PublishedMigration | None:
-        """Return the newest published migration, or None."""
-        return (await self.snapshot()).head
-
-    async def full(self) -> tuple[PublishedMigration, ...]:
-        """Return every published migration, oldest first."""
-        return (await self.snapshot()).rows
-
-    async def after(self, version: int) -> tuple[PublishedMigration, ...]:
-        """Return the migrations that a database at this version has yet to apply, oldest first."""
-        return (await self.snapshot()).after(version)
-
     async def migrations(self) -> tuple[Migration, ...]:
-        """Return the same as `full`, as the migration core's type."""
+        """Return every published migration, oldest first, as the migration core's type."""
         return (await self.snapshot()).migrations
-
-    async def keys(self) -> tuple[RegistryKey, ...]:
-        """Return the public keys that published migrations are signed with."""
-        return (await self.snapshot()).keys
 
     async def verify(self, client_version: int) -> Verdict:
         """Return whether a client at this version is up to date, and what it has to apply if not.
@@ -136,11 +114,7 @@ class Registry:
         parts: Sequence[PartFile] | None = None,
         force: bool = False,
     ) -> PublishReport:
-        """Return what `publish` would do now, without doing it. It does rehearse the new migrations.
-
-        Raises:
-            BadRegistry, PublishedMigrationChanged, BadRelease, ContractTooEarly: as in `publish`.
-        """
+        """Return what `publish` would do now, and rehearse it, but change nothing. Raises as `publish` does."""
         snapshot, report, _ = await self._compared(migrations, signed, parts)
         await self._try_out(snapshot, migrations[snapshot.version :], force=force)
         return report
@@ -198,13 +172,13 @@ class Registry:
         if not description:
             raise BadRegistry(["description: say in a few words what the migration does"])
         migration = Migration(version=version, name=name_of(description, version), sql=normalise(sql_script))
-        checksum = await asyncio.to_thread(checksum_of, migration)
+        [checksum] = await asyncio.to_thread(checksums, [migration])
         refuse_repeat(snapshot.head, checksum)
         await asyncio.to_thread(require_sound, [migration])
         try:
             rows = await self._append(snapshot, [(migration, description)])
         except RegistryMoved:
-            refuse_repeat(await self.head(), checksum)  # perhaps published by the same request, sent twice
+            refuse_repeat((await self.snapshot()).head, checksum)  # perhaps published by the same request, sent twice
             raise
         return rows[0]
 
@@ -216,9 +190,8 @@ class Registry:
         was restored from a backup, clients that saw later releases accept this one.
         """
         snapshot = await self.snapshot()
-        if self.signer is None or not snapshot.rows:
-            return False
-        if not force and not is_stale(snapshot.manifest, self._now_ms(), self.lifetime_days):
+        is_due = force or is_stale(snapshot.manifest, self._now_ms(), self.lifetime_days)
+        if self.signer is None or not snapshot.rows or not is_due:
             return False
         try:
             await self._append(snapshot, [])
@@ -303,7 +276,7 @@ class Registry:
         self, migrations: Sequence[Migration], signed: SignedRelease | None, parts: Sequence[PartFile] | None
     ) -> tuple[PublishedRegistry, PublishReport, Sequence[PartFile]]:
         snapshot = await self.snapshot()
-        await asyncio.to_thread(require_text, migrations)
+        await asyncio.to_thread(checksums, migrations)
         if parts is None:
             parts = snapshot.parts if signed is None else ()
         require_parts(parts)
@@ -318,9 +291,7 @@ class Registry:
     async def _try_out(self, snapshot: PublishedRegistry, new: Sequence[Migration], *, force: bool) -> list[Event]:
         if not new:
             return []
-        events = []
-        if self.reports is not None:
-            events = await self.reports.require_no_older_apps(new, force=force)
+        events = await self.reports.require_no_older_apps(new, force=force) if self.reports else []
         await asyncio.to_thread(rehearse, [*snapshot.migrations, *new], self.scratch)
         return events
 
@@ -338,16 +309,15 @@ class Registry:
         events = await self._try_out(snapshot, [migration for migration, _ in new], force=force)
         created_at = self._created_at()
         if signer is not None:
-            rows = await asyncio.to_thread(signed_rows, snapshot.chain, new, signer, created_at)
+            rows = await asyncio.to_thread(signed_rows, snapshot.chain, new, signer.key_id, signer.sign, created_at)
             link = rows[-1].chain if rows else snapshot.chain
-            version = snapshot.version + len(rows)
-            state = self._state(version, link, signer, snapshot.manifest, listed(parts))
+            state = self._state(snapshot.version + len(rows), link, signer, snapshot.manifest, listed(parts))
             public_key = signer.public_key
         else:
             assert signed is not None
             state, public_key = signed.manifest, signed.public_key
-            given = GivenSignatures(state.key_id, public_key, iter(signed.rows[snapshot.version :]))
-            rows = signed_rows(snapshot.chain, new, given, created_at)
+            given = iter(signed.rows[snapshot.version :])
+            rows = signed_rows(snapshot.chain, new, state.key_id, lambda _text: next(given), created_at)
         key = RegistryKey(key_id=state.key_id, public_key=public_key, created_at=created_at)
         events += part_events(snapshot.parts, parts, state.key_id)
         await self.store.append(rows, state, key, after=snapshot.chain, events=events, parts=parts)

@@ -45,11 +45,7 @@ class SignedRelease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sign_state(release: ReleaseText, signer: Signer) -> Manifest:
-    """Return the signed state of the registry, in the older format only if the counter belongs to that format.
-
-    Raises:
-        ValueError: the release cannot be encoded.
-    """
+    """Return the signed state, in the older format only if the counter belongs to it. Raises `ValueError`."""
     text = encoded(release) if release.counter >= FIRST_COUNTER else ""
     numbers = (release.version, release.chain, release.counter, release.expires_at_s)
     return Manifest(

@@ -54,11 +54,7 @@ class SumFile(Struct, frozen=True):
 
 
 def read_sum_file(folder: Path) -> SumFile | None:
-    """Return the folder's sums, or None if it has none. Blocking.
-
-    Raises:
-        BadRegistry: it cannot be read, for example because it contains git conflict markers.
-    """
+    """Return the folder's sums, or None. Blocking. Raises `BadRegistry`, for example for git conflict markers."""
     try:
         return parse_sum_file(read_file(folder / SUM_FILE, _MAX_SUM_BYTES).decode())
     except FileNotFoundError:
@@ -112,8 +108,12 @@ def sum_faults(sums: SumFile, migrations: Sequence[Migration]) -> list[FileFault
             found.append(FileFault(line.file, f"it is in {SUM_FILE}, and there is no such file", VANISHED))
         elif one.checksum != line.checksum:
             found.append(FileFault(line.file, f"its bytes are not those that {SUM_FILE} names", EDITED))
-    if not found and (head := _head_fault(sums)):
-        found.append(head)
+    link = GENESIS
+    for line in sums.migrations:
+        link = chain(link, line.checksum)
+    if not found and sums.head_line != f"head {len(sums.migrations)} chain:{link or '-'}":
+        reason = "its first line does not follow from the others; run `freehold registry seal`"
+        found.append(FileFault(SUM_FILE, reason, EDITED))
     found += [
         FileFault(file_name(one), f"{SUM_FILE} has no line for it", UNSEALED)
         for one in migrations
@@ -131,13 +131,3 @@ def unpublished_changes(sums: SumFile, base: SumFile) -> list[FileFault]:
         if mine.get(line.version) is None
         or (mine[line.version].file, mine[line.version].checksum) != (line.file, line.checksum)
     ]
-
-
-def _head_fault(sums: SumFile) -> FileFault | None:
-    link = GENESIS
-    for line in sums.migrations:
-        link = chain(link, line.checksum)
-    if sums.head_line == f"head {len(sums.migrations)} chain:{link or '-'}":
-        return None
-    reason = "its first line does not follow from the others; run `freehold registry seal`"
-    return FileFault(SUM_FILE, reason, EDITED)

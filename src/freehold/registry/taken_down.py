@@ -48,10 +48,7 @@ class UserReport(Struct, frozen=True, kw_only=True):
 
 
 class ClientReport(Struct, frozen=True):
-    """The latest report of one device without a user.
-
-    `app_version` is empty if not sent, `place` if the address is unknown.
-    """
+    """The latest report of a device without a user. `app_version` is empty if not sent, `place` if not known."""
 
     device: str
     app_version: str
@@ -155,12 +152,8 @@ class TakenDown:
 
     def put_users_back(self, reports: Sequence[UserReport]) -> None:
         """Queue unwritten reports again, without overwriting newer ones."""
-        newer, self._users = self._users, {}
-        for report in reports:
-            self._users.setdefault(report.user_id, {})[report.device] = report
-        for user_id, devices in newer.items():
-            for report in devices.values():
-                self._keep(user_id, report)
+        for report in (*reports, *self.take_users()):
+            self._keep(report)
 
     def put_anonymous_back(self, reports: Sequence[ClientReport]) -> None:
         """Queue unwritten reports again, without overwriting newer ones."""
@@ -170,14 +163,11 @@ class TakenDown:
 
     def _put_claims_back(self, claims: Sequence[_Claim]) -> None:
         for claim in claims:
-            of_address = self._claims[claim.report.place]
-            if (claim.credential, claim.report.device) not in of_address:
-                of_address[claim.credential, claim.report.device] = claim
-                self._claims_waiting += 1
+            self._claims[claim.report.place].setdefault((claim.credential, claim.report.device), claim)
+        self._claims_waiting = sum(map(len, self._claims.values()))
 
     def _add_user(self, user_id: str, report: ClientReport) -> None:
         self._keep(
-            user_id,
             UserReport(
                 user_id=user_id,
                 device=report.device,
@@ -185,11 +175,11 @@ class TakenDown:
                 app_order=app_order(report.app_version),
                 schema_version=report.schema_version,
                 seen_at_ms=report.seen_at_ms,
-            ),
+            )
         )
 
-    def _keep(self, user_id: str, report: UserReport) -> None:
-        devices = self._users.setdefault(user_id, {})
+    def _keep(self, report: UserReport) -> None:
+        devices = self._users.setdefault(report.user_id, {})
         devices.pop(report.device, None)
         devices[report.device] = report
         if len(devices) > DEVICES_OF_USER:
@@ -198,13 +188,12 @@ class TakenDown:
     def _add_anonymous(self, report: ClientReport) -> None:
         if not report.device:
             return
-        known = self._anonymous.get(report.device)
-        if known is None:
+        if known := self._anonymous.get(report.device):
+            self._of_place[known.place] -= 1
+        else:
             is_crowded = report.place and self._of_place[report.place] >= DEVICES_OF_PLACE
             if is_crowded or len(self._anonymous) >= _MOST_ANONYMOUS:
                 return
-        else:
-            self._of_place[known.place] -= 1
         self._of_place[report.place] += 1
         self._anonymous[report.device] = report
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -65,11 +66,7 @@ class _End(Struct, frozen=True):
 
 
 async def load_fixtures(folder: Path) -> dict[int, tuple[str, ...]]:
-    """Return the statements of `fixtures/NNNN.sql`: what an app writes to a database at version NNNN.
-
-    Raises:
-        BadRegistry: a file has an unexpected name, or cannot be read or split into statements.
-    """
+    """Return the statements of each `fixtures/NNNN.sql`, which an app writes at version NNNN. Raises `BadRegistry`."""
     return await asyncio.to_thread(_load, folder / FIXTURES)
 
 
@@ -113,10 +110,9 @@ async def try_out(
                 raise
             except FreeholdError as error:
                 faults.append(str(error))
-            if end is not None and first is not None:
-                faults += _differences(end, first[1], first[0])
-            if end is not None and first is None:
-                first = (engine, end)
+            if end is not None:
+                faults += _differences(end, first[1], first[0]) if first else []
+                first = first or (engine, end)
             rows = sum(map(len, end.rows.values())) if end else 0
             yield Tried(
                 engine,
@@ -202,7 +198,6 @@ def _frozen(plan: _Plan, start: int, moment: Frozen) -> list[Migration]:
 
 def _chancy_fixtures(plan: _Plan, version: int, schema: Schema) -> list[str]:
     rows = Migration(version=max(version, 1), name="rows", sql=";\n".join(plan.fixtures.get(version, ())))
-    assert NON_DETERMINISTIC.check is not None
     return [
         f"{FIXTURES}/{version:04}.sql: statement {problem.statement}: {problem.message}; give it a value"
         for problem in NON_DETERMINISTIC.check(Step(rows, schema, schema, ()))
@@ -215,12 +210,9 @@ async def _end(target: Target) -> _End:
     found = await ask(target, *map(_rows_sql, tables)) if tables else []
     rows = {folded(table.name): sorted(map(_shown, rows)) for table, rows in zip(tables, found, strict=True)}
     for name, table in schema.tables.items():
-        if _has_own_rows(table):
-            try:
-                [found_here] = await ask(target, _rows_sql(table))
-            except SchemaUnreadable:  # a module that cannot show rows
-                continue
-            rows[name] = sorted(map(_shown, found_here))
+        if table.is_virtual and table.keeps in {Keeps.OWN, Keeps.NOTHING}:
+            with suppress(SchemaUnreadable):  # a module that cannot show rows
+                rows[name] = sorted(map(_shown, *await ask(target, _rows_sql(table))))
     return _End(schema, rows)
 
 
@@ -233,10 +225,6 @@ def _rows_sql(table: Table) -> str:
     ]
     names = [*(["rowid"] if table.is_virtual else []), *map(quoted, columns)]
     return f"SELECT {', '.join(f'typeof({name}), {name}' for name in names)} FROM {quoted(table.name)}"
-
-
-def _has_own_rows(table: Table) -> bool:
-    return table.virtual is not None and table.virtual.keeps in {Keeps.OWN, Keeps.NOTHING}
 
 
 def _shown(row: Sequence[SqlValue]) -> str:

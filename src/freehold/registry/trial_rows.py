@@ -34,46 +34,32 @@ class Seen(Struct, frozen=True):
 async def look_at_rows(
     migrations: Sequence[Migration], fixtures: Mapping[int, Sequence[str]], waivers: Waivers
 ) -> Seen:
-    """Migrate one SQLite database version by version, loading each version's fixtures, until a statement fails.
-
-    Raises:
-        Unavailable: no scratch database can be opened.
-    """
+    """Migrate one SQLite database version by version, with fixtures, until a statement fails. Raises `Unavailable`."""
     faults: dict[int, tuple[str, ...]] = {}
     changes: dict[int, tuple[str, ...]] = {}
+    before, filled = EMPTY, set[str]()
+    watch = RowWatch(looks_at_stored=True)
     try:
-        empty = await _look(migrations, fixtures, waivers, faults, changes)
+        async with sqlite_scratch() as target:
+            for at, one in enumerate(migrations):
+                await write_fixtures(target, at, fixtures.get(at, ()))
+                filled |= await _filled(target, before)
+                await watch.begin(one, before, target)
+                await apply(target, migrations, to=one.version, recorded=one.version - 1)
+                after = await read_schema(target)
+                seen = await watch.end(Step(one, before, after, migrations[:at]))
+                faults[one.version] = tuple(_faults(one, seen, waivers))
+                changes[one.version] = tuple(f"version {one.version}: {loss.reason}" for loss in seen.changes)
+                before = after
+            await write_fixtures(target, len(migrations), fixtures.get(len(migrations), ()))
+            filled |= await _filled(target, before)
     except Unavailable:
         raise
     except FreeholdError:  # a refused fixture or migration is reported where the engines run it
-        empty = ()
-    return Seen(faults, changes, empty)
-
-
-async def _look(
-    migrations: Sequence[Migration],
-    fixtures: Mapping[int, Sequence[str]],
-    waivers: Waivers,
-    faults: dict[int, tuple[str, ...]],
-    changes: dict[int, tuple[str, ...]],
-) -> tuple[str, ...]:
-    """Return the tables that never had a row."""
-    before, filled = EMPTY, set[str]()
-    watch = RowWatch(looks_at_stored=True)
-    async with sqlite_scratch() as target:
-        for at, one in enumerate(migrations):
-            await write_fixtures(target, at, fixtures.get(at, ()))
-            filled |= await _filled(target, before)
-            await watch.begin(one, before, target)
-            await apply(target, migrations, to=one.version, recorded=one.version - 1)
-            after = await read_schema(target)
-            seen = await watch.end(Step(one, before, after, migrations[:at]))
-            faults[one.version] = tuple(_faults(one, seen, waivers))
-            changes[one.version] = tuple(f"version {one.version}: {loss.reason}" for loss in seen.changes)
-            before = after
-        await write_fixtures(target, len(migrations), fixtures.get(len(migrations), ()))
-        filled |= await _filled(target, before)
-    return tuple(sorted(table.name for name, table in before.tables.items() if name not in filled))
+        return Seen(faults, changes)
+    return Seen(
+        faults, changes, tuple(sorted(table.name for name, table in before.tables.items() if name not in filled))
+    )
 
 
 def _faults(one: Migration, seen: Observed, waivers: Waivers) -> Iterator[str]:
@@ -95,9 +81,8 @@ async def write_fixtures(target: Target, version: int, statements: Sequence[str]
     for sql in ("BEGIN IMMEDIATE", *statements, "COMMIT"):
         steps.append(BatchStep(Stmt(sql=sql, want_rows=False), CondOk(len(steps) - 1)))
     [answer] = await target.run([Batch(tuple(steps))])
-    for error in answer.step_errors:
-        if error is not None:
-            raise BadRegistry([f"{FIXTURES}/{version:04}.sql: {error.message}"])
+    for error in filter(None, answer.step_errors):
+        raise BadRegistry([f"{FIXTURES}/{version:04}.sql: {error.message}"])
 
 
 async def _filled(target: Target, schema: Schema) -> set[str]:

@@ -14,10 +14,7 @@ MAX_VERSION = 9_999  # file names have four digits
 
 
 class PublishedMigration(msgspec.Struct, frozen=True, kw_only=True):
-    """The central row of one published migration; it never changes.
-
-    `chain` and `signature` cover the history up to and including this version.
-    """
+    """The central row of one published migration; it never changes. `chain` and `signature` cover all up to it."""
 
     version: int
     name: str

@@ -106,7 +106,7 @@ async def _with_renames(
     if any(renamed.views[name].sql != view.sql for name, view in head.views.items()):
         # Not every engine updates the names in a view.
         touched = frozenset(folded(old.partition(".")[0]) for old, _ in renames) & head.tables.keys()
-        statements = [*Plan(head, head, touched).out_of_the_way, *statements]
+        statements = [*(change.sql for change in Plan(head, head, touched).drops()), *statements]
         renamed = await _renamed(head, statements)
     names = {folded(old): folded(new) for old, new in renames}
     settings = {names.get(name, name): each for name, each in head.settings.items()}
@@ -144,7 +144,7 @@ async def _breaks(migrations: Sequence[Migration], before: Schema, rest: Differe
     one = _migration(migrations, "draft", rest, "expand", "")
     assert one is not None
     step = Step(one, before, rest.result, migrations)
-    found = [problem.message for rule in _BREAKING if rule.check is not None for problem in rule.check(step)]
+    found = [problem.message for rule in _BREAKING for problem in rule.check(step)]
     return [*found, *(loss for loss in losses(before, rest.result) if loss.startswith("replaces"))]
 
 

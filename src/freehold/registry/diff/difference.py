@@ -11,7 +11,7 @@ from freehold.migrate.schema import EMPTY, Schema, read_schema
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.target import Target
 from freehold.migrate.virtual import Keeps
-from freehold.registry.diff.plan import Change, Plan, needs_rebuild
+from freehold.registry.diff.plan import Plan, needs_rebuild
 from freehold.registry.diff.rebuild import guesses
 from freehold.registry.diff.rows import why_refused
 from freehold.registry.diff.values import without_values
@@ -64,18 +64,23 @@ async def difference(
         plan = Plan(before, after, rebuilt, is_additive)
         async with scratch() as target:
             await _make(target, before)
-            failed = await _run(target, plan)
-            result = EMPTY if failed else await read_schema(target)
-        if failed is not None:
-            wrong = {failed[0].table} & before.tables.keys() & after.tables.keys()
-            reason = f"{failed[1]} at `{failed[0].sql[:200]}`"
+            refused = await run_all(target, [change.sql for change in plan.changes], is_off=plan.foreign_keys_off)
+            result = EMPTY if refused else await read_schema(target)
+        if refused is not None:
+            failed = plan.changes[refused[0]]
+            wrong = {failed.table} & before.tables.keys() & after.tables.keys()
+            reason = f"{refused[1]} at `{failed.sql[:200]}`"
         else:
-            wrong = set() if is_additive else _unlike(result, after)
+            wrong = {
+                name
+                for name, table in after.tables.items()
+                if not is_additive and name in result.tables and result.tables[name].shape != table.shape
+            }
             reason = f"{', '.join(sorted(wrong))} comes out other than wanted"
             if not wrong and not is_additive and result.fingerprint != after.fingerprint:
                 raise CannotDiff("an index, view or trigger comes out other than wanted")
-        if failed is None and not wrong:
-            return _finished(plan, result)
+            if not wrong:
+                return _finished(plan, result)
         if is_additive or not wrong - rebuilt - plan.swapped:
             raise CannotDiff(f"this change cannot be written by itself: {reason}")
         rebuilt |= wrong - plan.swapped
@@ -94,8 +99,7 @@ def _finished(plan: Plan, result: Schema) -> Difference:
         for note in guesses(plan.before.tables[name], plan.after.tables[name])
     ]
     notes += _empty_indexes(plan)
-    statements = tuple(change.sql for change in plan.changes)
-    return Difference(statements, plan.foreign_keys_off, result, tuple(notes))
+    return Difference(tuple(change.sql for change in plan.changes), plan.foreign_keys_off, result, tuple(notes))
 
 
 def _empty_indexes(plan: Plan) -> Iterator[str]:
@@ -116,21 +120,8 @@ def _empty_indexes(plan: Plan) -> Iterator[str]:
             )
 
 
-def _unlike(result: Schema, after: Schema) -> set[str]:
-    """Return the tables that exist in both and differ."""
-    return {
-        name
-        for name, table in after.tables.items()
-        if name in result.tables and result.tables[name].shape != table.shape
-    }
-
-
 async def schema_of(statements: Sequence[str], scratch: Scratch = sqlite_scratch) -> Schema:
-    """Return the schema that these statements create in an empty database.
-
-    Raises:
-        BadRegistry: a statement is refused.
-    """
+    """Return the schema that these statements create in an empty database. Raises `BadRegistry` if one is refused."""
     async with scratch() as target:
         if refused := await run_all(target, statements, is_off=True):
             raise BadRegistry([f"the declared schema: {refused[1]} at `{statements[refused[0]][:200]}`"])
@@ -146,18 +137,10 @@ async def _make(target: Target, schema: Schema) -> None:
         )
 
 
-async def _run(target: Target, plan: Plan) -> tuple[Change, str] | None:
-    statements = [change.sql for change in plan.changes]
-    refused = await run_all(target, statements, is_off=plan.foreign_keys_off)
-    return None if refused is None else (plan.changes[refused[0]], refused[1])
-
-
 async def run_all(target: Target, statements: Sequence[str], *, is_off: bool) -> tuple[int, str] | None:
     """Run them in one transaction; return the index of the refused one and why, or None."""
     texts = [f"PRAGMA foreign_keys = {'OFF' if is_off else 'ON'}", "BEGIN", *statements, "COMMIT"]
     steps = [BatchStep(Stmt(sql=sql, want_rows=False), CondOk(at - 1) if at else None) for at, sql in enumerate(texts)]
     [answer] = await target.run([Batch(tuple(steps))])
-    for at, error in enumerate(answer.step_errors):
-        if error is not None:
-            return max(0, min(at - 2, len(statements) - 1)), error.message
-    return None
+    found = ((at, error.message) for at, error in enumerate(answer.step_errors) if error is not None)
+    return next(((max(0, min(at - 2, len(statements) - 1)), reason) for at, reason in found), None)

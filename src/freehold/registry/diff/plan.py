@@ -66,7 +66,7 @@ class Plan(Struct, frozen=True, dict=True):
     @cached_property
     def changes(self) -> tuple[Change, ...]:
         """The statements, each to be run once."""
-        found = [] if self.is_additive else [*self._drops()]
+        found = [] if self.is_additive else [*self.drops()]
         # An index that takes over the rows it indexes must read them before anything else changes.
         for name in sorted(self.swapped, key=lambda name: self.before.tables[name].keeps is not Keeps.OTHERS):
             found += self._rebuilt(name)
@@ -90,11 +90,6 @@ class Plan(Struct, frozen=True, dict=True):
             if name not in self.before.tables and name not in self._waiting
         ]
         return (*found, *self._rest())
-
-    @property
-    def out_of_the_way(self) -> tuple[str, ...]:
-        """The statements that drop the views and triggers in the way of the rest."""
-        return tuple(change.sql for change in self._drops())
 
     def _rebuilt(self, name: str) -> Iterator[Change]:
         before, after = self.before.tables[name], self.after.tables[name]
@@ -128,12 +123,11 @@ class Plan(Struct, frozen=True, dict=True):
                 taken |= table.virtual.shadows() if table.virtual else frozenset()
         return taken
 
-    def _drops(self) -> Iterator[Change]:
+    def drops(self) -> Iterator[Change]:
         """Drop triggers, then views, then indexes, so that nothing refers to what is already gone."""
         for kind in ("trigger", "view", "index"):
-            stale = self._stale(kind)
             for name, other in self._of(self.before, kind).items():
-                if name in stale:
+                if name in self._stale[kind]:
                     yield Change(f"DROP {kind.upper()} {quoted(other.name)}")
 
     def _rest(self) -> Iterator[Change]:
@@ -141,7 +135,8 @@ class Plan(Struct, frozen=True, dict=True):
             if kind == "trigger":  # after the views, which may be indexed; no trigger is needed
                 yield from (Change(rebuild_sql(table.name), _content(table)) for table in self._refilled())
             before, after = self._of(self.before, kind), self._of(self.after, kind)
-            stale = frozenset() if self.is_additive else self._stale(kind) | self._lost(kind)
+            lost = {name for name, other in before.items() if other.table in self._touched}  # with their table
+            stale = frozenset() if self.is_additive else self._stale[kind] | lost
             for name, other in after.items():
                 if (name not in before or name in stale) and name not in self._waiting:
                     yield Change(other.sql)
@@ -178,8 +173,7 @@ class Plan(Struct, frozen=True, dict=True):
 
     def _stands_on(self, view: Other) -> bool:
         """Return whether the view's rows may change with a table or view below it, directly or through other views."""
-        others = self._touched | {*self._changed("view")}
-        return bool(self._bases(folded(view.name)) & others)
+        return bool(self._bases(folded(view.name)) & (self._touched | {*self._changed("view")}))
 
     @cached_property
     def _waiting(self) -> Set[str]:
@@ -243,13 +237,12 @@ class Plan(Struct, frozen=True, dict=True):
                 if is_virtual or not is_addable(table, column):
                     yield column.name
 
-    def _stale(self, kind: str) -> Set[str]:
-        """Return what must be dropped: it is gone, changed, or in the way of a rebuild."""
-        return self._staleness[kind]
-
     @cached_property
-    def _staleness(self) -> Mapping[str, Set[str]]:
-        """By kind. SQLite refuses a rebuild while a view or trigger refers, even indirectly, to something missing."""
+    def _stale(self) -> Mapping[str, Set[str]]:
+        """What must be dropped, by kind: it is gone, changed, or in the way of a rebuild.
+
+        SQLite refuses a rebuild while a view or trigger refers, even indirectly, to something missing.
+        """
         # Dropping a table drops its indexes.
         indexes = {name for name in self._changed("index") if self.before.indexes[name].table not in self._touched}
         views = set(self._changed("view"))
@@ -278,10 +271,6 @@ class Plan(Struct, frozen=True, dict=True):
         for name, other in self._of(self.before, kind).items():
             if name not in after or other.shape != after[name].shape:
                 yield name
-
-    def _lost(self, kind: str) -> Set[str]:
-        """Return the indexes and triggers that were dropped with their table."""
-        return {name for name, other in self._of(self.before, kind).items() if other.table in self._touched}
 
     @staticmethod
     def _mentions(other: Other, tables: Set[str]) -> bool:

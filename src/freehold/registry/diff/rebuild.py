@@ -55,14 +55,11 @@ def guesses(before: Table, after: Table) -> Iterator[str]:
             yield from _inexact(f"{after.name}.{column.name}", before.affinity_of(was), after.affinity_of(column))
         if column.is_generated or not column.not_null or column.primary:
             continue
-        if column.default is not None:
-            if was is not None and not was.not_null:
-                default = default_text(texts.get(column.name, ""))
-                yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {default}"
-        elif was is None:
+        if was is None and column.default is None:
             yield f"{after.name}.{column.name} is NOT NULL and new: rows get {zero(after, column)}"
-        elif not was.not_null:
-            yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {zero(after, column)}"
+        if was is not None and not was.not_null:
+            value = zero(after, column) if column.default is None else default_text(texts.get(column.name, ""))
+            yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {value}"
 
 
 def _inexact(name: str, was: str, becomes: str) -> Iterator[str]:

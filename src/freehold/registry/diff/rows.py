@@ -27,10 +27,7 @@ def number_of(table: Table) -> str | None:
 
 
 def why_not(before: Table, after: Table) -> str:
-    """Return why the rows cannot be carried over, as the end of a sentence; empty if they can.
-
-    One of the two is a virtual table.
-    """
+    """Return why rows cannot be carried over from or to a virtual table, to end a sentence; empty if they can."""
     was, will = before.keeps, after.keeps
     name = after.name
     if Keeps.UNKNOWN in (was, will):
@@ -118,17 +115,11 @@ def losses(before: Schema, after: Schema) -> Iterator[str]:
     """Yield a sentence for each permanent loss: rows, values, and text that can only be searched."""
     for name, table in before.tables.items():
         will = after.tables.get(name)
-        if will is None:
-            yield from _dropped(table)
-        elif table.keeps is Keeps.OWN:
+        if will is not None and table.keeps is Keeps.OWN:
             yield from _lost_values(table, will)
-
-
-def _dropped(table: Table) -> Iterator[str]:
-    match table.keeps:
-        case Keeps.OWN | Keeps.UNKNOWN:
+        elif will is None and table.keeps in (Keeps.OWN, Keeps.UNKNOWN):
             yield f"drops the table {table.name} with all its rows"
-        case Keeps.NOTHING:
+        elif will is None and table.keeps is Keeps.NOTHING:
             yield f"drops the index {table.name}, which cannot be rebuilt from itself"
 
 

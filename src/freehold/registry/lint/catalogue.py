@@ -13,11 +13,6 @@ from freehold.registry.release import release_of
 # Rules about rows: what a migration loses under an unchanged name, found by running it on generated rows.
 
 
-def _lost(step: Step) -> Iterator[Problem]:
-    for loss in step.observed.losses:
-        yield Problem(loss.reason, _place(step, loss.table))
-
-
 def _place(step: Step, table: str) -> int:
     """Return the statement at which the table probably loses its rows."""
     return step.number_of("drop", "table", table) or step.number_of("alter", "table", table) or step.number_of(table)
@@ -35,14 +30,8 @@ ROWS_LOST = Rule(
     "If rows are meant to go, delete them before the rebuild with a statement that selects them; or waive the rule and "
     "say which rows go and why.",
     only_new=True,
-    check=_lost,
+    check=lambda step: (Problem(one.reason, _place(step, one.table)) for one in step.observed.losses),
 )
-
-
-def _renumbered(step: Step) -> Iterator[Problem]:
-    for one in step.observed.renumbered:
-        yield Problem(one.reason, _place(step, one.table))
-
 
 RENUMBERED = Rule(
     code="FH117",
@@ -52,7 +41,7 @@ RENUMBERED = Rule(
     fix="Copy the rowid too: `INSERT INTO t_new (rowid, a) SELECT rowid, a FROM t`. Or rebuild a full-text index "
     "afterwards: `INSERT INTO f (f) VALUES ('rebuild')`.",
     only_new=True,
-    check=_renumbered,
+    check=lambda step: (Problem(one.reason, _place(step, one.table)) for one in step.observed.renumbered),
 )
 
 
@@ -79,19 +68,13 @@ ROW_RULES = (ROWS_LOST, RENUMBERED, STALE_INDEX)
 
 # Rules about the order of releases: phases and waivers.
 
-
-def _front_matter(step: Step) -> Iterator[Problem]:
-    for fault in step.release.faults:
-        yield Problem(fault)
-
-
 FRONT_MATTER = Rule(
     code="FH111",
     slug="release-lines",
     why="A line at the top that says how the migration is released (`-- phase:`, `-- min_app:`, `-- allow:`) is "
     "invalid, so it would protect no one.",
     fix="`-- phase: expand` or `contract`; `-- min_app: 2.1.0`, needed for `contract`; `-- allow: FH107 and why`.",
-    check=_front_matter,
+    check=lambda step: map(Problem, step.release.faults),
 )
 
 

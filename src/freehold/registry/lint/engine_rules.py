@@ -12,15 +12,11 @@ from freehold.sql.tokens import Kind
 _ENGINE_FUNCTIONS = {
     "readfile": "only SQLite's shell has it",
     "load_extension": "no server allows it",
-    "vector": "only libSQL and Turso have it",
-    "vector32": "only libSQL and Turso have it",
-    "vector64": "only libSQL and Turso have it",
-    "vector_extract": "only libSQL and Turso have it",
-    "vector_distance_cos": "only libSQL and Turso have it",
     "libsql_vector_idx": "only libSQL has it",
-    "uuid4_str": "only Turso's engine has it",
-    "gen_random_uuid": "only Turso's engine has it",
-    "uuid7": "only Turso's engine has it",
+    **dict.fromkeys(("uuid4_str", "gen_random_uuid", "uuid7"), "only Turso's engine has it"),
+    **dict.fromkeys(
+        ("vector", "vector32", "vector64", "vector_extract", "vector_distance_cos"), "only libSQL and Turso have it"
+    ),
 }
 _AGGREGATES = {"group_concat", "string_agg", "json_group_array", "json_group_object", "sum", "total", "count", "avg"}
 
@@ -44,36 +40,30 @@ def _rename_reasons(step: Step, one: Parsed, old: str) -> Iterator[str]:
 
 
 def _engine_reasons(words: tuple[str, ...]) -> Iterator[str]:
-    if words[:2] == ("create", "virtual"):
-        yield "Turso's engine has no such virtual tables (FTS5, R-tree)"
-    if words[:2] == ("create", "materialized"):
-        yield "only Turso's engine has materialized views"
-    if "trigger" in words[:4] and ("instead", "of") in pairwise(words):
-        yield "Turso's engine refuses INSTEAD OF triggers"
-    if _has_ordered_aggregate(words):
-        yield "Turso's engine refuses ORDER BY inside an aggregate function, and so does SQLite before 3.44"
-    if words[:2] == ("create", "table"):
-        yield from _table_reasons(words)
-    if words[:2] == ("alter", "table") and ("alter", "column") in pairwise(words[2:]):
-        yield "ALTER COLUMN is libSQL's alone"
-    if words[:2] == ("alter", "table") and "add" in words and ("as", "(") in pairwise(words):
-        yield "Turso's engine refuses generated columns"
+    kind, pairs = words[:2], {*pairwise(words)}
+    is_table, is_change = kind == ("create", "table"), kind == ("alter", "table")
+    parts = [item.words for item in items(words)[0]] if is_table else [words] if is_change and "add" in words else []
+    has_check = is_table and any("check" in part and part[-2:-1] == ("conflict",) for part in parts)
+    has_generated = any(("as", "(") in pairwise(part) for part in parts)
+    has_vector = is_table and not {"f32_blob", "f64_blob", "f1bit_blob"}.isdisjoint(words)
+    for is_so, reason in (
+        (kind == ("create", "virtual"), "Turso's engine has no such virtual tables (FTS5, R-tree)"),
+        (kind == ("create", "materialized"), "only Turso's engine has materialized views"),
+        ("trigger" in words[:4] and ("instead", "of") in pairs, "Turso's engine refuses INSTEAD OF triggers"),
+        (_has_ordered_aggregate(words), "Turso's engine refuses ORDER BY inside an aggregate function, and so does "
+                                        "SQLite before 3.44"),
+        (has_check, "Turso's engine refuses CHECK with ON CONFLICT"),
+        (is_table and ("without", "rowid") in pairs, "Turso's engine refuses WITHOUT ROWID"),
+        (is_change and ("alter", "column") in pairs, "ALTER COLUMN is libSQL's alone"),
+        (has_generated, "Turso's engine refuses generated columns"),
+        (is_table and ("random", "rowid") in pairs, "only libSQL has RANDOM ROWID"),
+        (has_vector, "only libSQL and Turso have vector types"),
+    ):  # fmt: skip
+        if is_so:
+            yield reason
     for word, after in pairwise(words):
         if after == "(" and word in _ENGINE_FUNCTIONS:
             yield f"{word}(): {_ENGINE_FUNCTIONS[word]}"
-
-
-def _table_reasons(words: tuple[str, ...]) -> Iterator[str]:
-    if any("check" in item.words and item.words[-2:-1] == ("conflict",) for item in items(words)[0]):
-        yield "Turso's engine refuses CHECK with ON CONFLICT"
-    if ("without", "rowid") in pairwise(words):
-        yield "Turso's engine refuses WITHOUT ROWID"
-    if any(("as", "(") in pairwise(item.words) for item in items(words)[0]):
-        yield "Turso's engine refuses generated columns"
-    if ("random", "rowid") in pairwise(words):
-        yield "only libSQL has RANDOM ROWID"
-    if "f32_blob" in words or "f64_blob" in words or "f1bit_blob" in words:
-        yield "only libSQL and Turso have vector types"
 
 
 def _has_ordered_aggregate(words: Sequence[str]) -> bool:
@@ -103,12 +93,6 @@ ENGINE_SPECIFIC = Rule(
 )
 
 
-def _strings(step: Step) -> Iterator[Problem]:
-    for number, found in step.walked.strings.items():
-        names = ", ".join(found[:3])
-        yield Problem(f"nothing is called {names}, so SQLite takes it for a string", number)
-
-
 QUOTED_STRINGS = Rule(
     code="FH124",
     slug="double-quoted-string",
@@ -117,7 +101,10 @@ QUOTED_STRINGS = Rule(
     "the column otherwise. Turso's engine, and any SQLite built without this feature (better-sqlite3, SQLite's own "
     "shell), refuse it. If it is in a CHECK, an index, a view or a trigger, they cannot even open the database.",
     fix="Write it in single quotes: 'text'. If it was meant as a name, correct the name.",
-    check=_strings,
+    check=lambda step: (
+        Problem(f"nothing is called {', '.join(found[:3])}, so SQLite takes it for a string", number)
+        for number, found in step.walked.strings.items()
+    ),
 )
 
 
@@ -126,12 +113,10 @@ def _lower_case_using(step: Step) -> Iterator[Problem]:
         if one.words[:2] != ("create", "virtual"):
             continue
         sql = one.piece.sql
-        for kind, start, end in tokens(sql):
-            word = sql[start:end]
-            if kind is Kind.WORD and word.upper() == "USING":
-                if word != "USING":
-                    yield Problem(f"`{word}` is not written in capitals", one.number)
-                break
+        words = (sql[start:end] for kind, start, end in tokens(sql) if kind is Kind.WORD)
+        using = next((word for word in words if word.upper() == "USING"), "USING")
+        if using != "USING":
+            yield Problem(f"`{using}` is not written in capitals", one.number)
 
 
 LOWER_CASE_USING = Rule(

@@ -31,8 +31,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     severity: Severity = "error"
     # Skips versions known to be released: they cannot be changed, and their effect has happened.
     only_new: bool = False
-    # None if something else reports it: the migration core, or reading the folder.
-    check: Callable[[Step], Iterator[Problem]] | None = None
+    # By default something else reports it: the migration core, or reading the folder.
+    check: Callable[[Step], Iterator[Problem]] = lambda _step: iter(())
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -71,11 +71,8 @@ class Waivers(Struct, frozen=True):
 def waivers_of(folder: Path, migrations: Sequence[Migration]) -> Waivers:
     """Return the waivers of the files and of `registry.toml`. Blocking. Raises `BadRegistry` if that is invalid."""
     found = {one.version: release_of(one).waivers for one in migrations}
-    everywhere = []
-    for entry in read_config(folder).waiver:
-        waiver = Waiver(entry.rule, entry.reason)
-        if entry.version is None:
-            everywhere.append(waiver)
-        else:
-            found[entry.version] = (*found.get(entry.version, ()), waiver)
-    return Waivers(found, tuple(everywhere))
+    entries = [(entry.version, Waiver(entry.rule, entry.reason)) for entry in read_config(folder).waiver]
+    for version, waiver in entries:
+        if version is not None:
+            found[version] = (*found.get(version, ()), waiver)
+    return Waivers(found, tuple(waiver for version, waiver in entries if version is None))

@@ -1,8 +1,8 @@
 """Lint a folder: read it, replay it on a scratch database, and apply each rule to each migration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -59,8 +59,9 @@ async def lint_folder(folder: Path, base: SumFile | None = None) -> Linted:
     if not found.faults and not check_order(found.migrations):
         replayed = await replay(found.migrations, None if base is None else len(base.migrations))
         schemas = tuple(step.after for step in replayed.steps)
-        if replayed.refused is not None:
-            findings.append(_of_refusal(found.migrations[len(schemas)], replayed.refused))
+        if (error := replayed.refused) is not None:
+            refused = file_name(found.migrations[len(schemas)])
+            findings.append(_of_fault(FileFault(refused, error.reason, _REFUSED, error.line, error.statement)))
         used: set[str] = set()
         for step in replayed.steps:
             findings += _checked(step, waivers, used)
@@ -88,7 +89,6 @@ def _checked(step: Step, waivers: Waivers, used: set[str]) -> Iterator[Finding]:
     # A waiver of a rule that was skipped here is not reported as unused.
     found = {rule.code for rule in CHECKS if rule.only_new and step.is_released}
     for rule in CHECKS:
-        assert rule.check is not None
         problems = [] if rule.code in found else list(rule.check(step))
         if problems and rule.code in waived | everywhere:
             found.add(rule.code)
@@ -112,10 +112,6 @@ def _of_no_use(waivers: Waivers, used: Set[str], *, is_partial: bool) -> Iterato
 def _is_no_use(waiver: Waiver, where: str) -> str:
     what = f"found nothing {where}" if waiver.rule in WAIVABLE else "cannot be waived"
     return f"{waiver.rule} {what}"
-
-
-def _of_refusal(one: Migration, error: MigrationFailed) -> Finding:
-    return _of_fault(FileFault(file_name(one), error.reason, _REFUSED, error.line, error.statement))
 
 
 def _of_problem(one: Migration, code: str, problem: Problem) -> Finding:
@@ -169,33 +165,26 @@ async def replay(migrations: Sequence[Migration], released: int | None = None) -
     refused = None
     before, keys = EMPTY, Keys()
     rows = RowWatch(released or 0)
-    async with sqlite_scratch() as target, _walk() as walk:
-        for at, one in enumerate(migrations):
-            await rows.begin(one, before, target)
-            try:
-                await apply(target, migrations, to=one.version, recorded=one.version - 1)
-            except MigrationFailed as error:
-                refused = error
-                break
-            except Unavailable as error:
-                if "interrupted" not in str(error):
-                    raise
-                # Nobody else uses the scratch database, so the migration itself is the cause.
-                reason = "interrupted: on an empty database it runs for longer than there is time"
-                refused = MigrationFailed(migration=one, reason=reason)
-                break
-            after = await read_schema(target)
-            step = Step(one, before, after, migrations[:at], batch, is_released=one.version <= (released or 0))
-            walked = await asyncio.to_thread(walk.go, step.statements, after)
-            steps.append(msgspec.structs.replace(step, observed=await rows.end(step), walked=walked, keys_before=keys))
-            before, keys = after, walked.keys
+    with closing(Walk()) as walk:
+        async with sqlite_scratch() as target:
+            for at, one in enumerate(migrations):
+                await rows.begin(one, before, target)
+                try:
+                    await apply(target, migrations, to=one.version, recorded=one.version - 1)
+                except MigrationFailed as error:
+                    refused = error
+                    break
+                except Unavailable as error:
+                    if "interrupted" not in str(error):
+                        raise
+                    # Nobody else uses the scratch database, so the migration itself is the cause.
+                    reason = "interrupted: on an empty database it runs for longer than there is time"
+                    refused = MigrationFailed(migration=one, reason=reason)
+                    break
+                after = await read_schema(target)
+                step = Step(one, before, after, migrations[:at], batch, is_released=one.version <= (released or 0))
+                walked = await asyncio.to_thread(walk.go, step.statements, after)
+                seen = await rows.end(step)
+                steps.append(msgspec.structs.replace(step, observed=seen, walked=walked, keys_before=keys))
+                before, keys = after, walked.keys
     return Replayed(tuple(msgspec.structs.replace(step, head=before, keys_at_head=keys) for step in steps), refused)
-
-
-@asynccontextmanager
-async def _walk() -> AsyncIterator[Walk]:
-    walk = Walk()
-    try:
-        yield walk
-    finally:
-        walk.close()

@@ -79,17 +79,13 @@ def _required_columns(step: Step) -> Iterator[Problem]:
             was = before.column(column.name)
             is_required = column.not_null and column.default is None and not column.is_generated
             was_required = was is not None and was.not_null and was.default is None
-            if is_required and not was_required and not _is_rowid(table, column.name):
+            is_rowid = column.primary == 1 and column.type == "integer"
+            if is_required and not was_required and not is_rowid:
                 yield Problem(
                     f"{table.name}.{column.name} is NOT NULL without a default now, so an INSERT of an older app "
                     "that does not name it fails",
                     step.number_of(name, column.name) or step.number_of(f"{name}_new", column.name),
                 )
-
-
-def _is_rowid(table: Table, name: str) -> bool:
-    column = table.column(name)
-    return column is not None and column.primary == 1 and column.type == "integer"
 
 
 REQUIRED_COLUMN = Rule(
@@ -225,11 +221,11 @@ INDEX_ON_EXISTING = Rule(
 def _retyped(step: Step) -> Iterator[Problem]:
     for name, table in step.after.tables.items():
         before = step.before.tables.get(name)
-        for column in table.columns if before is not None and not step.release.is_contract else ():
-            was = before.column(column.name) if before else None
-            if before is None or was is None or column.is_generated:
-                continue
-            if before.affinity_of(was) != table.affinity_of(column):
+        if before is None or step.release.is_contract:
+            continue
+        for column in table.columns:
+            was = before.column(column.name)
+            if was and not column.is_generated and before.affinity_of(was) != table.affinity_of(column):
                 yield Problem(
                     f"{table.name}.{column.name} was {_kind(before, was)} and is {_kind(table, column)} now",
                     step.number_of(name, column.name) or step.number_of(f"{name}_new", column.name),

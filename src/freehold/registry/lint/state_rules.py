@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Set
 
 from freehold.errors import FreeholdError
-from freehold.migrate.schema import ForeignKey, Other, Schema
+from freehold.migrate.schema import ForeignKey, Schema
 from freehold.migrate.split import Statement, split, tokens
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.statement_rules import chance_by_default, depends_on_chance
@@ -64,11 +64,6 @@ UNINDEXED_KEY = Rule(
 )
 
 
-def _not_made(step: Step) -> Iterator[Problem]:
-    for number, reason in step.walked.unmade.items():
-        yield Problem(reason, number)
-
-
 NOT_MADE = Rule(
     code="FH121",
     slug="exists-otherwise",
@@ -77,7 +72,7 @@ NOT_MADE = Rule(
     "differ from the file, without an error.",
     fix="Leave out IF NOT EXISTS: versions are applied in order, so what exists is known. Change it with ALTER TABLE "
     "or a rebuild; `freehold registry diff` writes it.",
-    check=_not_made,
+    check=lambda step: (Problem(reason, number) for number, reason in step.walked.unmade.items()),
 )
 
 
@@ -109,18 +104,13 @@ def _clocks(step: Step) -> Iterator[Problem]:
             continue
         if depends_on_chance(trigger.sql):
             reason = f"what the trigger {trigger.name} does depends on the time or on chance"
-        elif column := _left_to_chance(step, trigger):
+        elif column := next(
+            filter(None, (chance_by_default(step, Parsed(1, one)) for one in _body(trigger.sql))), None
+        ):
             reason = f"the trigger {trigger.name} leaves {column} to a default that depends on the time or on chance"
         else:
             continue
         yield Problem(reason, _place(step, "trigger", name))
-
-
-def _left_to_chance(step: Step, trigger: Other) -> str | None:
-    for number, piece in enumerate(_body(trigger.sql), start=1):
-        if column := chance_by_default(step, Parsed(number, piece)):
-            return column
-    return None
 
 
 def _body(sql: str) -> list[Statement]:
@@ -151,10 +141,8 @@ def _checks(step: Step) -> Iterator[Problem]:
     # The first CHECK already stops browsers from opening the database; further ones change nothing.
     names = _lasting(_checked(step.after), _checked(step.before), _checked(step.head))
     if names and not _checked(step.before):
-        name = names[0]
-        yield Problem(
-            f"{step.after.tables[name].name} has a CHECK, the first in the schema", _place(step, name, "check")
-        )
+        shown = step.after.tables[names[0]].name
+        yield Problem(f"{shown} has a CHECK, the first in the schema", _place(step, names[0], "check"))
 
 
 def _checked(schema: Schema) -> Set[str]:

@@ -13,15 +13,12 @@ from freehold.registry.lint.step import Parsed, Step
 
 def _chance(step: Step) -> Iterator[Problem]:
     for one in step.statements:
-        if one.is_data or _is_copy(one):
+        is_copy = one.words[:2] == ("create", "table") and {"as", "select"} <= {*one.words}
+        if one.is_data or is_copy:
             if depends_on_chance(one.piece.sql):
                 yield Problem("the rows it writes depend on the time or on chance", one.number)
             elif (column := chance_by_default(step, one)) is not None:
                 yield Problem(f"it leaves {column} to a default that depends on the time or on chance", one.number)
-
-
-def _is_copy(one: Parsed) -> bool:
-    return one.words[:2] == ("create", "table") and "as" in one.words and "select" in one.words
 
 
 def depends_on_chance(sql: str) -> bool:
@@ -100,8 +97,9 @@ def _not_repeatable(step: Step) -> Iterator[Problem]:
             for change in one.tree.expressions:
                 if isinstance(change, exp.EQ) and isinstance(change.this, exp.Column) and _builds_on(change):
                     yield Problem(f"{change.this.name} is computed from its own value", one.number)
-        elif isinstance(one.tree, exp.Insert) and not _has_conflict_clause(one):
-            is_guarded = one.tree.find(exp.Exists) is not None
+        elif isinstance(one.tree, exp.Insert):
+            has_clause = "conflict" in one.words or one.words[:2] == ("insert", "or") or one.words[0] == "replace"
+            is_guarded = has_clause or one.tree.find(exp.Exists) is not None
             if not is_guarded and not _is_command(one):
                 yield Problem(f"it inserts into {one.written} whatever is there already", one.number)
 
@@ -119,10 +117,6 @@ def _builds_on(change: exp.EQ) -> bool:
         for found in change.expression.find_all(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.DPipe)
         for column in found.find_all(exp.Column)
     )
-
-
-def _has_conflict_clause(one: Parsed) -> bool:
-    return "conflict" in one.words or one.words[:2] == ("insert", "or") or one.words[0] == "replace"
 
 
 NOT_REPEATABLE = Rule(

@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 
 from freehold.libsql.values import SqlValue
 from freehold.migrate.faults import shortened
@@ -21,17 +22,12 @@ def as_stored(rows: Mapping[Key, Row], columns: Sequence[str], was: Table, now: 
         affinity = now.affinity_of(new)
         if was.affinity_of(old) == affinity:
             continue
-        connection = sqlite3.connect(":memory:")
-        try:
+        with suppress(sqlite3.Error), closing(sqlite3.connect(":memory:")) as connection:
             connection.execute(f"CREATE TABLE one (value {affinity})")
             for row in found.values():
                 connection.execute("DELETE FROM one")
                 connection.execute("INSERT INTO one VALUES (?)", (row.get(name),))
                 [(row[name],)] = connection.execute("SELECT value FROM one").fetchall()
-        except sqlite3.Error:
-            continue
-        finally:
-            connection.close()
     return found
 
 
@@ -72,10 +68,6 @@ def unmatched(expected: Mapping[Key, Row], ending: Mapping[Key, Row], columns: S
 def _is_as_exact(value: SqlValue, again: SqlValue) -> bool:
     """Return whether nothing was lost: both are equal, or a number is now the same number as text."""
     return value == again or (isinstance(value, int | float) and str(value) == again)
-
-
-def is_other(value: SqlValue, now: SqlValue) -> bool:
-    return value is not None and value != now
 
 
 def _fits_in(values: tuple[SqlValue, ...], other: tuple[SqlValue, ...]) -> bool:

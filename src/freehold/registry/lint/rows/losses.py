@@ -7,6 +7,7 @@ without it. An expression that converts a value is intended.
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, suppress
 from typing import TypeVar
 
 from freehold.libsql.values import SqlValue
@@ -16,9 +17,9 @@ from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Other, Schema, Table
 from freehold.migrate.virtual import Keeps, check_sql
 from freehold.registry.diff.rows import needs_numbers
-from freehold.registry.lint.rows.compare import as_stored, blurred, is_other, unmatched, values, variants
+from freehold.registry.lint.rows.compare import as_stored, blurred, unmatched, values, variants
 from freehold.registry.lint.rows.concern import concerned, counts_rows, search_tables
-from freehold.registry.lint.rows.sample import Made, Sample, Start, sample, stored, without
+from freehold.registry.lint.rows.sample import Made, Sample, Start, sample, stored
 from freehold.registry.lint.rows.tried import Key, Left, Part, Refused, contents, data_columns, final, tried
 from freehold.registry.lint.step import Loss, Observed
 
@@ -29,20 +30,17 @@ _MOST_PROBES = 400  # runs per migration
 def observe(start: Start, parts: Sequence[Part], before: Schema, after: Schema) -> Observed:
     """Try migrations on generated rows. Blocks for some ten milliseconds; finds nothing if they run on none."""
     statements = [one for part in parts for one in part.statements]
-    texts = [one.piece.sql for one in statements]
-    try:
-        rows = sample(start, before, texts, concerned(statements, before))
+    with suppress(sqlite3.Error):  # the start cannot be created here, so nothing can be observed
+        rows = sample(start, before, [one.piece.sql for one in statements], concerned(statements, before))
         return _Watch(rows, parts, before, after).look()
-    except sqlite3.Error:  # the start cannot be created here, so nothing can be observed
-        return Observed()
+    return Observed()
 
 
 def observe_stored(start: Start, parts: Sequence[Part], before: Schema, after: Schema) -> Observed:
     """Try migrations on the rows of the start."""
-    try:
+    with suppress(sqlite3.Error):
         return _Watch(stored(start, before), parts, before, after, is_stored=True).look()
-    except sqlite3.Error:
-        return Observed()
+    return Observed()
 
 
 class _Watch:
@@ -98,32 +96,24 @@ class _Watch:
 
     def _settled(self) -> Left | None:
         """Return the result of a run on all rows, or else on those that the migration accepts, tried one by one."""
-        try:
-            return self._tried(self._made)
-        except Refused:
-            pass
-        self._ignores_checks = True
-        try:
-            return self._tried(self._made)
-        except Refused:
-            self._ignores_checks = False
+        for ignores_checks in (False, True):
+            self._ignores_checks = ignores_checks
+            with suppress(Refused):
+                return self._tried()
+        self._ignores_checks = False
         named = {unwrapped(word) for part in self._parts for one in part.statements for word in one.words}
         kept = [row for row in self._made if row.table not in named]
         for row in self._made:
-            if row.table in named and self._runs([*kept, row]):
+            if row.table in named and self._after_run([*kept, row], lambda _connection: True):
                 kept.append(row)
         self._made = kept
-        try:
-            return self._tried(kept)
-        except Refused:
-            return None
+        with suppress(Refused):
+            return self._tried()
+        return None
 
-    def _tried(self, made: Sequence[Made]) -> Left:
-        connection = self._built(made)
-        try:
+    def _tried(self) -> Left:
+        with closing(self._built(self._made)) as connection:
             return tried(connection, self._parts, self._before, self._after)
-        finally:
-            connection.close()
 
     def _built(self, made: Sequence[Made]) -> sqlite3.Connection:
         connection = self._sample.build(made)
@@ -131,22 +121,15 @@ class _Watch:
             connection.execute("PRAGMA ignore_check_constraints = ON")
         return connection
 
-    def _runs(self, made: Sequence[Made]) -> bool:
-        return self._after_run(made, lambda _connection: True) is not None
-
     def _after_run(self, made: Sequence[Made], read: Callable[[sqlite3.Connection], _T]) -> _T | None:
         """Return what `read` finds after a run on these rows; None if it does not run."""
         if self._probes > _MOST_PROBES:
             return None
         self._probes += 1
-        connection = self._built(made)
-        try:
+        with suppress(Refused), closing(self._built(made)) as connection:
             final(connection, self._parts)
             return read(connection)
-        except Refused:
-            return None
-        finally:
-            connection.close()
+        return None
 
     # -- rows and values --
 
@@ -164,14 +147,9 @@ class _Watch:
             yield f"none of the rows of {now.name} is left"
             return
         lost = [key for key in missing if key in made and self._is_without_trace(made[key], now)]
-        if lost:
-            yield (
-                f"only some of the rows of {now.name} are left: {len(expected) - len(lost)} of "
-                f"{len(expected)} that were tried"
-            )
-            return
-        if len(ending) < len(expected):
-            yield f"only some of the rows of {now.name} are left: {len(ending)} of {len(expected)} that were tried"
+        count = len(expected) - len(lost) if lost else len(ending)
+        if count < len(expected):
+            yield f"only some of the rows of {now.name} are left: {count} of {len(expected)} that were tried"
             return
         gone = [
             column
@@ -199,17 +177,15 @@ class _Watch:
         if gone := [key for key in start if key not in left.expected[name]]:
             yield f"{len(gone)} of {len(start)} rows of {now.name} are deleted"
         for column in columns:
-            other = [
-                key for key in start if key in ending and is_other(start[key].get(column), ending[key].get(column))
-            ]
-            if other:
+            both = [key for key in start if key in ending]
+            if other := [key for key in both if start[key].get(column) not in (None, ending[key].get(column))]:
                 example = f"{start[other[0]].get(column)!r} to {ending[other[0]].get(column)!r}"
                 yield f"{len(other)} of {len(start)} values of {now.name}.{column} change, {shortened(example)}"
 
     def _is_without_trace(self, row: Made, table: Table) -> bool:
         """Return whether the table comes out the same without this row."""
         whole = self._ending(self._made, table)
-        return whole is not None and whole == self._ending(without(self._made, row), table)
+        return whole is not None and whole == self._ending([one for one in self._made if one is not row], table)
 
     def _is_value_without_trace(self, name: str, column: str, made: Mapping[Key, Made], left: Left) -> bool:
         """Return whether the column comes out the same whatever values it had before."""
@@ -229,8 +205,7 @@ class _Watch:
 
     def _ending(self, made: Sequence[Made], table: Table) -> object:
         def read(connection: sqlite3.Connection) -> Counter[tuple[SqlValue, ...]]:
-            columns = data_columns(table)
-            return Counter(tuple(row.values()) for row in contents(connection, table, columns).values())
+            return Counter(tuple(row.values()) for row in contents(connection, table, data_columns(table)).values())
 
         return self._after_run(made, read)
 
@@ -238,9 +213,8 @@ class _Watch:
 
     def _is_renumbered(self, name: str, left: Left) -> bool:
         was, now = self._before.tables[name], self._after.tables[name]
-        if was.rowid is None or now.rowid is None or was.number:
-            return False
-        return not left.expected[name].keys() <= left.rows[name].keys()
+        is_by_rowid = was.rowid is not None and now.rowid is not None and not was.number
+        return is_by_rowid and not left.expected[name].keys() <= left.rows[name].keys()
 
     def _user_of_numbers(self, name: str, stale: Set[str]) -> tuple[str, str] | None:
         """Return what uses the rowids of a table, and the full-text table that this makes wrong, if any."""
@@ -272,17 +246,13 @@ class _Watch:
         def read(connection: sqlite3.Connection) -> list[str]:
             return [one.name for one in after.values() if not _fits(connection, one.name)]
 
-        broken = self._after_run(self._made, read) or []
-        if not broken:
+        if not (broken := self._after_run(self._made, read)):
             return
-        connection = self._built(self._made)
-        try:
+        with closing(self._built(self._made)) as connection:
             for name in broken:
                 was = before.get(folded(name))
                 if was is None or _fits(connection, was.name):
                     yield name
-        finally:
-            connection.close()
 
     def _unreadable(self) -> Iterator[str]:
         """Yield the full-text tables that were readable before and now lack their content."""
@@ -290,11 +260,8 @@ class _Watch:
         names = [one.name for name, one in after.items() if one.content and name in before]
         if not names:
             return
-        connection = self._built(self._made)
-        try:
+        with closing(self._built(self._made)) as connection:
             known = [name for name in names if _is_readable(connection, name)]
-        finally:
-            connection.close()
         left = self._after_run(
             self._made, lambda connection: [name for name in known if not _is_readable(connection, name)]
         )

@@ -4,7 +4,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import msgspec
 from msgspec import Struct
@@ -78,28 +78,16 @@ def connect(seconds: float = _SECONDS) -> sqlite3.Connection:
 
 
 def sample(start: Start, schema: Schema, texts: Sequence[str], wanted: Set[str]) -> Sample:
-    """Generate rows that the wanted tables accept: plain, with NULL, identical, empty, and with values from `texts`.
-
-    Raises:
-        sqlite3.Error: the start cannot be created.
-    """
+    """Generate rows of each kind that the wanted tables accept. Raises `sqlite3.Error` if `start` cannot be created."""
     return _Filling(start, schema, texts, wanted).sample()
 
 
 def stored(start: Start, schema: Schema) -> Sample:
-    """Return the existing rows, to be written without triggers, because the triggers' own rows are among them.
-
-    Raises:
-        sqlite3.Error: the start cannot be created.
-    """
-    connection = connect()
-    try:
+    """Return existing rows, to be written without triggers, whose own rows are among them. Raises `sqlite3.Error`."""
+    with closing(connect()) as connection:
         _run(connection, (*start.tables, *start.rows))
         made = [row for table in schema.tables.values() for row in _stored(connection, table)]
-    finally:
-        connection.close()
-    empty = Start(start.tables, (), start.rest)
-    return Sample(empty, schema, tuple(made), frozenset(schema.tables))
+    return Sample(Start(start.tables, (), start.rest), schema, tuple(made), frozenset(schema.tables))
 
 
 def _stored(connection: sqlite3.Connection, table: Table) -> Iterator[Made]:
@@ -125,31 +113,24 @@ class _Filling:
 
     def sample(self) -> Sample:
         tables = [table for table in _in_order(self._schema) if folded(table.name) in self._wanted]
-        connection = connect()
-        try:
+        with closing(connect()) as connection:
             _run(connection, (*self._start.tables, *self._start.rows, *self._start.rest))
             for table in tables:
                 self._fill(connection, table)
-        finally:
-            connection.close()
         empty = {folded(table.name) for table in tables if not self._made[folded(table.name)]}
         if empty:
             self._force(tables, empty)
-        return Sample(
-            self._start, self._schema, tuple(row for rows in self._made.values() for row in rows), frozenset(empty)
-        )
+        made = tuple(row for rows in self._made.values() for row in rows)
+        return Sample(self._start, self._schema, made, frozenset(empty))
 
     def _force(self, tables: Sequence[Table], empty: Set[str]) -> None:
         """Fill tables that accepted no row, without triggers and ignoring CHECKs."""
-        connection = connect()
-        try:
+        with closing(connect()) as connection:
             _run(connection, (*self._start.tables, *self._start.rows))
             connection.execute("PRAGMA ignore_check_constraints = ON")
             for table in tables:
                 if folded(table.name) in empty:
                     self._fill(connection, table)
-        finally:
-            connection.close()
 
     def _fill(self, connection: sqlite3.Connection, table: Table) -> None:
         name = folded(table.name)
@@ -222,19 +203,13 @@ class _Filling:
             values: dict[str, SqlValue] = {column.name: f"{column.name} word{number}" for column in columns}
             if virtual.is_tree:
                 values = {
-                    column.name: 3 * number + 2 if not place else 100 * place + number + (place + 1) % 2
+                    column.name: 100 * ((place + 1) // 2) + number + (place + 1) % 2 if place else 3 * number + 2
                     for place, column in enumerate(columns)
                 }
-                for place, column in enumerate(columns[1:]):
-                    values[column.name] = 100 * (place // 2 + 1) + number + place % 2
             else:
                 values["rowid"] = 11 + 3 * number
             if _insert(connection, table, values):
                 self._made[name].append(Made(name, values))
-
-
-def without(made: Sequence[Made], row: Made) -> list[Made]:
-    return [one for one in made if one is not row]
 
 
 def changed(row: Made, column: str, value: SqlValue) -> Made:
@@ -269,9 +244,13 @@ def _in_order(schema: Schema) -> list[Table]:
 
 def _insert(connection: sqlite3.Connection, table: Table, values: Values) -> bool:
     names = ", ".join(map(quoted, values))
-    places = ", ".join("?" * len(values))
+    sql = f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({', '.join('?' * len(values))})"
+    return _runs(connection, sql, tuple(values.values()))
+
+
+def _runs(connection: sqlite3.Connection, sql: str, values: Sequence[SqlValue] = ()) -> bool:
     try:
-        connection.execute(f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})", tuple(values.values()))
+        connection.execute(sql, values)
     except (sqlite3.Error, OverflowError):
         return False
     return True
@@ -287,12 +266,8 @@ def _has_rows(connection: sqlite3.Connection, table: Table) -> bool:
 def _reindex(connection: sqlite3.Connection, tables: Iterable[SearchTable]) -> None:
     """Rebuild the full-text tables that do not match their content, if no trigger keeps them in sync."""
     for table in tables:
-        if table.content:
-            try:
-                connection.execute(check_sql(table.name))
-            except sqlite3.Error:
-                with suppress(sqlite3.Error):
-                    connection.execute(rebuild_sql(table.name))
+        if table.content and not _runs(connection, check_sql(table.name)):
+            _runs(connection, rebuild_sql(table.name))
 
 
 def _run(connection: sqlite3.Connection, statements: Sequence[str]) -> None:

@@ -66,7 +66,7 @@ def final(connection: sqlite3.Connection, parts: Sequence[Part]) -> None:
         _begin(connection, is_off=part.is_off)
         for one in part.statements:
             _execute(connection, one)
-        _commit(connection)
+        _run(connection, "COMMIT")
 
 
 def tried(connection: sqlite3.Connection, parts: Sequence[Part], before: Schema, after: Schema) -> Left:
@@ -87,7 +87,7 @@ class _Trial:
         self._after = after
         # Where each table of the start is now; a dropped one is missing.
         self._place = {name: name for name in before.tables}
-        self._start = {name: self._now(name) for name in before.tables}
+        self._start = {name: contents(connection, table, data_columns(table)) for name, table in before.tables.items()}
         self._expected = {name: {key: dict(row) for key, row in rows.items()} for name, rows in self._start.items()}
         self._rewritten: dict[str, set[str]] = {}
 
@@ -96,12 +96,13 @@ class _Trial:
         for part in parts:
             _begin(self._connection, is_off=part.is_off)
             for one in part.statements:
-                if one.is_data and not (is_long and _only_adds(one)):
+                only_adds = one.words[:2] == ("insert", "into") and not {"select", "conflict"} & {*one.words}
+                if one.is_data and not (is_long and only_adds):
                     self._change_rows(one)
                 else:
                     _execute(self._connection, one)
                     self._move(one)
-            _commit(self._connection)
+            _run(self._connection, "COMMIT")
         kept = {name for name, place in self._place.items() if name == place}
         return Left(
             {name: self._ending(name) for name in self._after.tables},
@@ -157,10 +158,6 @@ class _Trial:
         taken = set(self._place.values())
         return [folded(name) for (name,) in rows if folded(name) not in taken]
 
-    def _now(self, name: str) -> dict[Key, Row]:
-        table = self._before.tables[name]
-        return contents(self._connection, table, data_columns(table))
-
     def _current(self, name: str) -> dict[Key, Row]:
         """Return the rows of a table of the start, under its present name."""
         table, place = self._before.tables[name], self._place[name]
@@ -185,10 +182,6 @@ class _Trial:
         return contents(self._connection, table, [one for one in wanted if table.column(one) is not None])
 
 
-def _only_adds(one: Parsed) -> bool:
-    return one.words[:2] == ("insert", "into") and not {"select", "conflict"} & set(one.words)
-
-
 def data_columns(table: Table) -> list[str]:
     """Return the columns that store data, in lower case."""
     return [column.name for column in table.columns if not column.is_generated]
@@ -206,17 +199,13 @@ def _begin(connection: sqlite3.Connection, *, is_off: bool) -> None:
 
 
 def _execute(connection: sqlite3.Connection, one: Parsed) -> None:
-    sql = _limited(one.piece.sql) if one.is_data or "as" in one.words else one.piece.sql
+    _run(connection, _limited(one.piece.sql) if one.is_data or "as" in one.words else one.piece.sql)
+
+
+def _run(connection: sqlite3.Connection, sql: str) -> None:
     try:
         connection.execute(sql).fetchall()
     except (sqlite3.Error, OverflowError) as error:
-        raise Refused(str(error)) from error
-
-
-def _commit(connection: sqlite3.Connection) -> None:
-    try:
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
         raise Refused(str(error)) from error
 
 

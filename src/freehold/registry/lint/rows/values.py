@@ -1,7 +1,7 @@
 """Values for generated rows, from a column's type and the surrounding SQL."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from msgspec import Struct
@@ -73,7 +73,7 @@ def hinted(column: Column, given: Hints, number: int) -> SqlValue:
     numbers = given.numbers
     if column.affinity in {"integer", "numeric", "real"}:
         return numbers[number % len(numbers)] if numbers else None
-    texts: list[str] = [*given.texts, *_long(numbers)]
+    texts = [*given.texts, *("x" * int(length) for length in numbers if 3 < length < _LONGEST)]
     return texts[number % len(texts)] if texts else None
 
 
@@ -87,8 +87,3 @@ def pool(column: Column, place: int, number: int, given: Hints) -> Sequence[SqlV
         None, plain(column, place, number), edge(column, number), *given.texts, *given.numbers, *longer, *_SHAPES,
         0, 1, 2, 0.5, number, b"\x00",
     ]  # fmt: skip
-
-
-def _long(numbers: Iterable[int | float]) -> Iterator[str]:
-    """Yield texts of the lengths mentioned."""
-    return ("x" * int(number) for number in numbers if 3 < number < _LONGEST)
