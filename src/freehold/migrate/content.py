@@ -60,14 +60,9 @@ class Content(Struct, frozen=True):
 
 
 async def read_content(target: Target, *, with_ledger: bool = False) -> Content:
-    """Everything that migrations and users created, and nothing of the engine's own.
-
-    Raises:
-        SchemaUnreadable, Unavailable: it cannot be read.
-    """
+    """Everything that migrations and users created, and nothing of the engine's own. Raises as `ask` does."""
     found, ledger, sequences, columns = await ask(target, _SCHEMA_SQL, _LEDGER_SQL, _SEQUENCES_SQL, _COLUMNS_SQL)
-    rows = [*(ledger if with_ledger else []), *found]
-    objects = [(str(kind), str(name), str(sql)) for kind, name, sql in rows]
+    objects = [(str(kind), str(name), str(sql)) for kind, name, sql in (*(ledger if with_ledger else ()), *found)]
     tables = tuple(_table(name, sql, columns) for kind, name, sql in objects if kind == "table")
     rest = [sql for wanted in ("index", "view", "trigger") for kind, _, sql in objects if kind == wanted]
     return Content(tables, tuple(rest), bool(sequences))
@@ -78,11 +73,6 @@ def _table(name: str, sql: str, columns: Sequence[Sequence[SqlValue]]) -> Table:
     virtual = virtual_of(sql)
     # The column with a row's language is hidden, but holds data.
     language = folded(virtual.option("languageid") or "") if virtual else ""
-    return Table(
-        name,
-        tuple(column for column, is_hidden in own if not is_hidden or folded(column) == language),
-        tuple(column for column, is_hidden in own if is_hidden and folded(column) != language),
-        sql,
-        "without" not in items(canonical(sql))[1],
-        virtual,
-    )
+    kept = tuple(column for column, is_hidden in own if not is_hidden or folded(column) == language)
+    others = tuple(column for column, is_hidden in own if is_hidden and folded(column) != language)
+    return Table(name, kept, others, sql, "without" not in items(canonical(sql))[1], virtual)

@@ -112,7 +112,8 @@ class _Copy:
         tables = [table for table in content.tables if await self._make(table.sql, f"the table {table.name}")]
         for table in tables:
             if table.is_fts5:
-                await self._settings(table)
+                settings = setting_statements(table.name, await settings_of(self._source, table.name))
+                await self._write([Stmt(sql=sql, want_rows=False) for sql in settings])
             if await self._can_be_read(table):
                 await self._copy_rows(table)
         await self._sequences(content)
@@ -123,7 +124,9 @@ class _Copy:
         for table in tables:
             if table.keeps is Keeps.OTHERS:
                 await self._write([Stmt(sql=rebuild_sql(table.name))])
-        await self._user_version()
+        [[[version]]] = await ask(self._source, "PRAGMA user_version")
+        if isinstance(version, int) and version:
+            await self._make(f"PRAGMA user_version = {version}", "user_version")
         return Copied(len(tables), self._rows, tuple(self._skipped))
 
     async def _make(self, sql: str, what: str) -> bool:
@@ -141,11 +144,6 @@ class _Copy:
             if rows:
                 self._skipped.append(f"the rows of {table.name}: it does not keep what it was given")
         return False
-
-    async def _settings(self, table: Table) -> None:
-        """Copy the settings of a full-text table, such as how it ranks."""
-        statements = setting_statements(table.name, await settings_of(self._source, table.name))
-        await self._write([Stmt(sql=sql, want_rows=False) for sql in statements])
 
     async def digest(self, table: Table) -> tuple[int, str]:
         """The number of rows in the source's table, and a hash over them in their order."""
@@ -180,8 +178,7 @@ class _Copy:
             first, sql = f"{select}WHERE {names[0]} >= ?1 {order}", f"{select}WHERE {names[0]} > ?1 {order}"
         after, done, limit = _LOWEST, 0, _FIRST_ROWS
         while True:
-            place = after if by_number else done
-            page = await self._page(first if not done else sql, place, limit)
+            page = await self._page(sql if done else first, after if by_number else done, limit)
             if page is None:  # too large for one answer
                 if limit == 1:
                     raise CannotBeCopied(f"a row of the table {table.name} is too large to be copied")
@@ -218,21 +215,14 @@ class _Copy:
             head = "INSERT INTO sqlite_sequence (name, seq) VALUES "
             await self._write([Stmt(sql="DELETE FROM sqlite_sequence"), *_inserts(head, rows)])
 
-    async def _user_version(self) -> None:
-        [[[version]]] = await ask(self._source, "PRAGMA user_version")
-        if isinstance(version, int) and version:
-            await self._make(f"PRAGMA user_version = {version}", "user_version")
-
     async def _write(self, statements: Sequence[Stmt]) -> None:
-        error = await self._try(statements)
-        if error is not None:
+        if error := await self._try(statements):
             raise CannotBeCopied(f"the destination refuses rows: {error.message}")
 
     async def _try(self, statements: Sequence[Stmt]) -> Error | None:
         """Run the statements in one transaction with foreign keys off; returns the first error of the SQL itself."""
         [answer] = await self._destination.run([_transaction(statements)])
-        error = next((each for each in answer.step_errors if each is not None), None)
-        if error is not None:
+        if error := next(filter(None, answer.step_errors), None):
             if blame := circumstance(error):
                 raise blame
             return error
@@ -245,8 +235,7 @@ def _transaction(statements: Sequence[Stmt]) -> Batch:
     steps = [BatchStep(Stmt(sql="PRAGMA foreign_keys = OFF", want_rows=False))]
     for stmt in (Stmt(sql="BEGIN IMMEDIATE"), *statements, Stmt(sql="COMMIT")):
         steps.append(BatchStep(stmt, CondOk(len(steps) - 1)))
-    commit = len(steps) - 1
-    undo = CondAnd((CondNot(CondOk(commit)), CondNot(CondIsAutocommit())))
+    undo = CondAnd((CondNot(CondOk(len(steps) - 1)), CondNot(CondIsAutocommit())))
     steps.append(BatchStep(Stmt(sql="ROLLBACK", want_rows=False), undo))
     steps.append(BatchStep(Stmt(sql="PRAGMA foreign_keys = ON", want_rows=False)))
     return Batch(tuple(steps))

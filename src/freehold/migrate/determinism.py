@@ -46,7 +46,8 @@ def freeze(migrations: Sequence[Migration], frozen: Frozen) -> list[Migration] |
     uses_any = False
     for migration in migrations:
         statements = tuple(_freeze(sql, frozen) for sql in migration.statements)
-        uses_any |= statements != migration.statements or _has_random_bytes(migration)
+        words = (migration.sql[start:end] for kind, start, end in tokens(migration.sql) if kind is Kind.WORD)
+        uses_any |= statements != migration.statements or any(word.upper() == "RANDOMBLOB" for word in words)
         head = "-- foreign_keys: off\n" if migration.foreign_keys_off else ""
         found.append(msgspec.structs.replace(migration, sql=head + ";\n".join(statements)))
     return found if uses_any else None
@@ -102,10 +103,3 @@ def _sign(sign: str, word: str, calls: list[_Call], moment: str, number: int) ->
         calls[-1].commas += sign == ","
         calls[-1].is_empty = False
     return sign
-
-
-def _has_random_bytes(migration: Migration) -> bool:
-    return any(
-        kind is Kind.WORD and migration.sql[start:end].upper() == "RANDOMBLOB"
-        for kind, start, end in tokens(migration.sql)
-    )

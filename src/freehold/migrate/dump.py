@@ -14,12 +14,11 @@ from freehold.migrate.content import Table, read_content
 from freehold.migrate.fingerprint import ask, fingerprint
 from freehold.migrate.full_text_settings import setting_statements, settings_of
 from freehold.migrate.names import literal, quoted
+from freehold.migrate.plan import divided
 from freehold.migrate.target import Target
 from freehold.migrate.virtual import Keeps, check_sql, rebuild_sql
 
 _INSERT_CHARS = 64 * 1024
-
-_SEQUENCES_SQL = "SELECT name, seq FROM sqlite_sequence ORDER BY name"
 
 
 class CannotBeDumped(Conflict):
@@ -80,7 +79,7 @@ async def dump(target: Target) -> Dump:
 async def _rows(target: Target, table: Table) -> list[str]:
     rowid = table.rowid
     names = [quoted(column) for column in table.columns]
-    if table.has_rowid and not (table.virtual is not None and table.virtual.is_tree):
+    if table.has_rowid and not (table.virtual and table.virtual.is_tree):
         if rowid is None:
             await _require_empty(target, table, "its columns hide the row numbers")
             return []
@@ -102,30 +101,22 @@ async def _virtual_rows(target: Target, table: Table) -> list[str]:
     match table.keeps:
         case Keeps.OWN:
             return await _rows(target, table)
-        case Keeps.OTHERS:
-            return await _filling(target, table)
+        case Keeps.OTHERS if not await _is_empty(target, table):
+            # Its rows belong to another table; its own content can be rebuilt from them if it matches them now.
+            if table.is_fts5:
+                await ask(target, check_sql(table.name))
+            return [rebuild_sql(table.name)]
         case Keeps.NOTHING:
             await _require_empty(target, table, "it keeps no content")
         case Keeps.UNKNOWN:
             module = table.virtual.module if table.virtual else ""
             await _require_empty(target, table, f"the module `{module}` is not known")
-        case Keeps.SHOWS:
-            pass
     return []
-
-
-async def _filling(target: Target, table: Table) -> list[str]:
-    if await _is_empty(target, table):
-        return []
-    # Its rows belong to another table; its own content can be rebuilt from them if it matches them now.
-    if table.is_fts5:
-        await ask(target, check_sql(table.name))
-    return [rebuild_sql(table.name)]
 
 
 async def _sequences(target: Target) -> list[str]:
     """Statements for the numbers from which AUTOINCREMENT continues; inserting rows has left others."""
-    [found] = await ask(target, _SEQUENCES_SQL)
+    [found] = await ask(target, "SELECT name, seq FROM sqlite_sequence ORDER BY name")
     lines = [f"({literal(str(name))}, {_literal('integer', number)})" for name, number in found]
     if not lines:  # the table remains when the last one that needs it is dropped, and cannot be created on its own
         return []
@@ -143,16 +134,7 @@ async def _is_empty(target: Target, table: Table) -> bool:
 
 
 def _inserts(head: str, lines: Sequence[str]) -> Iterator[str]:
-    part: list[str] = []
-    chars = 0
-    for line in lines:
-        if part and chars + len(line) > _INSERT_CHARS:
-            yield head + ",\n".join(part)
-            part, chars = [], 0
-        part.append(line)
-        chars += len(line)
-    if part:
-        yield head + ",\n".join(part)
+    return (head + ",\n".join(part) for part in divided(lines, len, _INSERT_CHARS))
 
 
 def _exact(name: str) -> str:
@@ -168,19 +150,12 @@ def _literal(kind: SqlValue, value: SqlValue) -> str:
         case "null":
             return "NULL"
         case "text":
-            return _text_literal(str(value))
+            try:
+                text = bytes.fromhex(str(value)).decode()
+            except UnicodeDecodeError:
+                text = "\0"
+            return f"CAST(x'{value!s}' AS TEXT)" if "\0" in text else literal(text)
         case "blob":
             return f"x'{value!s}'"
-        case "real":
-            # The shortest text that means the same number: for a seed row nearly always the migration's own.
-            return repr(value) if isinstance(value, float) else str(value)
-        case _:
-            return str(value)
-
-
-def _text_literal(digits: str) -> str:
-    try:
-        text = bytes.fromhex(digits).decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    return f"CAST(x'{digits}' AS TEXT)" if "\0" in text else literal(text)
+    # Of a fraction the shortest text that means the same: for a seed row nearly always the migration's own.
+    return repr(value) if isinstance(value, float) else str(value)

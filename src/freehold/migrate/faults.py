@@ -10,10 +10,7 @@ SHOWN_SQL_CHARS = 200
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """One reason why a migration cannot be used. `statement` and `line` count from 1; 0 means unknown.
-
-    `code` names the rule in docs/lint.md.
-    """
+    """Why a migration cannot be used. `code` is a rule in docs/lint.md; `line` and `statement` count from 1 (or 0)."""
 
     reason: str
     code: str = "FH001"
@@ -23,13 +20,9 @@ class Fault(Struct, frozen=True, kw_only=True):
     line: int = 0
 
     def __str__(self) -> str:
-        parts = []
-        if self.version or self.name:
-            parts.append(f"migration {self.version} ({self.name})")
-        if self.statement:
-            parts.append(f"statement {self.statement}")
-        if self.line:
-            parts.append(f"line {self.line}")
+        parts = [f"migration {self.version} ({self.name})"] if self.version or self.name else []
+        parts += [f"statement {self.statement}"] if self.statement else []
+        parts += [f"line {self.line}"] if self.line else []
         return f"{', '.join(parts)}: {self.reason}" if parts else self.reason
 
 

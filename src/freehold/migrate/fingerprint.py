@@ -45,12 +45,7 @@ def fingerprint(values: Sequence[object]) -> str:
 
 
 async def ask(target: Target, *queries: str) -> list[list[list[SqlValue]]]:
-    """The rows of each query, in one round trip.
-
-    Raises:
-        SchemaUnreadable: the database refuses a query.
-        Unavailable: no answer, or busy.
-    """
+    """The rows of each query, in one round trip. Raises `SchemaUnreadable` if one is refused, and `Unavailable`."""
     [answer] = await target.run([Batch(tuple(BatchStep(Stmt(sql=sql)) for sql in queries))])
     found = []
     for result, error in zip(answer.step_results, answer.step_errors, strict=True):

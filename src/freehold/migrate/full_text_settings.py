@@ -1,7 +1,4 @@
-"""The persistent settings of an FTS5 table, made by its commands, such as how it ranks.
-
-Source: https://www.sqlite.org/fts5.html, section 6.
-"""
+"""The settings of an FTS5 table, such as how it ranks. Source: https://www.sqlite.org/fts5.html, section 6."""
 
 from collections.abc import Mapping, Sequence
 

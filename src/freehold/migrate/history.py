@@ -1,14 +1,12 @@
-"""All migrations in order, the batches built from them once for all databases, and how the registry's own batches are
-recognised.
-"""
+"""All migrations in order, the batches built from them, and how the registry's own batches are recognised."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from freehold.libsql.protocol import Batch, BatchStep, Integer
 from freehold.migrate.check import require_order, require_sound
 from freehold.migrate.ledger import INSERT_START, insert_stmt
-from freehold.migrate.plan import ROUND_TRIP_CHARS, Planned, plan
+from freehold.migrate.plan import ROUND_TRIP_CHARS, Planned, divided, plan
 from freehold.migrate.types import Migration, chains
 from freehold.migrate.views import with_look
 
@@ -37,21 +35,8 @@ class History:
         """
         require_sound(self.migrations[after:to])
         planned = plan(self.migrations, self.links, after, to, together=together)
-        return tuple(_divided([with_look(one) for one in planned] if looks else planned))
-
-
-def _divided(planned: Sequence[Planned]) -> Iterator[tuple[Planned, ...]]:
-    """Divide into parts that are below the limit or consist of one batch."""
-    part: list[Planned] = []
-    chars = 0
-    for one in planned:
-        chars += one.chars
-        if part and chars > ROUND_TRIP_CHARS:
-            yield tuple(part)
-            part, chars = [], one.chars
-        part.append(one)
-    if part:
-        yield tuple(part)
+        looking = map(with_look, planned) if looks else planned
+        return tuple(map(tuple, divided(looking, lambda one: one.chars, ROUND_TRIP_CHARS)))
 
 
 # Recognises the registry's own batches by building them again and comparing.
@@ -79,20 +64,17 @@ class PublishedBatches:
         if place is None:
             return False
         after, to = place
-        if not after < to <= len(self.history.migrations) or not self._has_ledger_row(batch.steps, after, to):
+        if not after < to <= len(self.history.migrations):
+            return False
+        # A cheap check before the batch is built.
+        expected = insert_stmt(self.history.migrations[after:to], self.history.links)
+        if not any((step.stmt.sql, step.stmt.args) == (expected.sql, expected.args) for step in batch.steps[:4]):
             return False
         return any(_is_same(batch, made) for made in self._made(after, to))
 
-    def _has_ledger_row(self, steps: Sequence[BatchStep], after: int, to: int) -> bool:
-        """A cheap check before the batch is built."""
-        expected = insert_stmt(self.history.migrations[after:to], self.history.links)
-        return any(step.stmt.sql == expected.sql and step.stmt.args == expected.args for step in steps[:4])
-
     def _make(self, after: int, to: int) -> tuple[Batch, ...]:
-        """Every form in which clients have sent these versions as one batch. Add forms, but never remove one: those
-        clients are in the field."""
-        migrations, links = self.history.migrations, self.history.links
-        planned = plan(migrations, links, after, to, together=True)
+        """Every form in which clients sent these versions as one batch. Never remove one: they are in the field."""
+        planned = plan(self.history.migrations, self.history.links, after, to, together=True)
         return (planned[0].batch,) if len(planned) == 1 else ()
 
 

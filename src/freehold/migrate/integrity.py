@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from freehold.libsql.protocol import Batch, BatchStep, Error, Stmt
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.names import folded, quoted
@@ -26,11 +26,7 @@ class Fit(Struct, frozen=True):
 
 
 async def fit_of(target: Target, schema: Schema) -> Fit:
-    """Compare each full-text index with its content table. Reads all of both, and changes nothing.
-
-    Raises:
-        Unavailable: no answer, or busy.
-    """
+    """Compare each full-text index with its content table. Reads all of both. Raises `Unavailable`."""
     names = frozenset(folded(table.name) for table in _indexes(schema))
     unfit = await _misfits(target, schema, names)
     return Fit(names - unfit, unfit)
@@ -67,15 +63,13 @@ async def _misfits(target: Target, schema: Schema, compared: frozenset[str]) -> 
     tables = [table for table in _indexes(schema) if folded(table.name) in compared or _checks_itself(table)]
     if not tables:
         return frozenset()
-    steps = tuple(
-        BatchStep(Stmt(sql=_check_sql(table, is_compared=folded(table.name) in compared), want_rows=False))
-        for table in tables
-    )
-    [answer] = await target.run([Batch(steps)])
+    texts = (_check_sql(table, is_compared=folded(table.name) in compared) for table in tables)
+    [answer] = await target.run([Batch(tuple(BatchStep(Stmt(sql=sql, want_rows=False)) for sql in texts))])
     return frozenset(
         folded(table.name)
         for table, error in zip(tables, answer.step_errors, strict=False)
-        if error is not None and _is_fault(error)
+        # Other errors, e.g. of a read-only database, are not about the index.
+        if error and ("malformed" in error.message or (error.code or "").startswith("SQLITE_CORRUPT"))
     )
 
 
@@ -96,11 +90,6 @@ def _check_sql(table: Table, *, is_compared: bool) -> str:
     if table.virtual is not None and not table.virtual.is_fts5:
         return f"INSERT INTO {quoted(table.name)} ({quoted(table.name)}) VALUES ('integrity-check')"
     return check_sql(table.name, is_compared=is_compared)
-
-
-def _is_fault(error: Error) -> bool:
-    """Whether the error is about the index; others, e.g. of a read-only database, are not."""
-    return "malformed" in error.message or (error.code or "").startswith("SQLITE_CORRUPT")
 
 
 def _is_in_step(schema: Schema, table: Table) -> bool:

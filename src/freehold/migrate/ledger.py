@@ -84,18 +84,14 @@ async def ledger_rows(target: Target) -> list[LedgerRow]:
     """Every migration applied, oldest first. Raises as `read_ledger` does."""
     found = []
     for version, *texts in await _read(target, _ROWS_SQL):
-        name, checksum, chain, applied_at = (str(text) for text in texts)
         if not isinstance(version, int):
             raise LedgerUnreadable("a row has no number for its version")
-        found.append(LedgerRow(version, name, checksum, chain, applied_at))
+        found.append(LedgerRow(version, *map(str, texts)))
     return found
 
 
 def insert_stmt(migrations: Sequence[Migration], chains: Sequence[str]) -> Stmt:
-    """The INSERT for the rows of consecutive migrations; it fails unless the database is at the version before.
-
-    `chains` start at version 1.
-    """
+    """The INSERT for consecutive migrations; it fails unless the database is at the version before. `chains`: all."""
     first, *others = migrations
     sql = _FIRST_SQL if first.version == 1 else _NEXT_SQL
     values: list[SqlValue] = [first.version, first.name, first.checksum, chains[first.version - 1]]

@@ -14,7 +14,6 @@ _BEFORE_VALUES = {
     "escape", "from",
 }  # fmt: skip
 _EVENTS = {"insert", "update", "delete"}
-_ROW = ("for", "each", "row")
 _ALWAYS = frozenset({*ROWIDS, "new", "old", "excluded", "main", "temp"})
 
 
@@ -59,41 +58,39 @@ def trigger_words(sql: str, names: Set[str]) -> tuple[str, ...]:
     """The words of a CREATE TRIGGER, with BEFORE written out and without FOR EACH ROW, as both are the default."""
     words = view_words(sql, names)
     body = words.index("begin") if "begin" in words else len(words)
-    head = list(words[:body])
-    for at in range(len(head) - 2):
-        if tuple(head[at : at + 3]) == _ROW:
-            del head[at : at + 3]
-            break
-    if len(head) > 3 and head[3] in _EVENTS:
-        head.insert(3, "before")
+    head = without(words[:body], ("for", "each", "row"))
+    if head[3:4] and head[3] in _EVENTS:
+        head = (*head[:3], "before", *head[3:])
     return (*head, *words[body:])
 
 
-def _without_if(words: tuple[str, ...]) -> tuple[str, ...]:
-    for at in range(min(3, len(words) - 2)):
-        if words[at : at + 3] == ("if", "not", "exists"):
-            return words[:at] + words[at + 3 :]
+def without(words: tuple[str, ...], phrase: tuple[str, ...], places: int | None = None) -> tuple[str, ...]:
+    """The words without the first such phrase, if there is one that starts at one of the first `places`."""
+    for at in range(len(words))[:places]:
+        if words[at : at + len(phrase)] == phrase:
+            return words[:at] + words[at + len(phrase) :]
     return words
+
+
+def _without_if(words: tuple[str, ...]) -> tuple[str, ...]:
+    return without(words, ("if", "not", "exists"), 3)
 
 
 def _names(sql: str) -> frozenset[str]:
     """The names that the text itself reveals: those that are qualified, or in a place where no value can be."""
-    if '"' not in sql:
-        return frozenset()
-    return frozenset(_named([*lexed(sql)]))
+    return frozenset(_named([*lexed(sql)])) if '"' in sql else frozenset()
 
 
 def _named(found: Sequence[Token]) -> Iterator[str]:
     last = len(found) - 1
     for at, token in enumerate(found):
-        if token.kind is not Kind.QUOTED:
-            if token.kind is Kind.WORD:
-                yield token.word
-            continue
-        before = found[at - 1] if at else token
-        is_qualified = before.is_word(".") or (at < last and found[at + 1].is_word(".", "("))
-        if is_qualified or before.is_word(")") or _ends_a_term(before):
+        if token.kind is Kind.WORD:
             yield token.word
+        elif token.kind is Kind.QUOTED:
+            before = found[at - 1] if at else token
+            is_qualified = before.is_word(".") or (at < last and found[at + 1].is_word(".", "("))
+            if is_qualified or before.is_word(")") or _ends_a_term(before):
+                yield token.word
 
 
 def _ends_a_term(token: Token) -> bool:

@@ -1,6 +1,7 @@
 """Turns migrations into Hrana batches that apply all statements and ledger rows, or nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -17,6 +18,8 @@ _ORPHANS_SQL = 'SELECT "table", "parent", count(*) FROM pragma_foreign_key_check
 # Sent in one round trip. More is sent in several, so that it stays below every server's limit on a body.
 ROUND_TRIP_CHARS = 512 * 1024
 _TOGETHER = 100  # migrations may share a transaction: their rows are one statement
+
+T = TypeVar("T")
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -52,6 +55,20 @@ def plan(
     is_strict = not together or any(migration.defers for migration in migrations[:to])
     groups = [[migration] for migration in pending] if is_strict else list(_groups(pending))
     return [_transaction(group, chains) for group in groups]
+
+
+def divided(items: Iterable[T], size_of: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Parts whose sizes add up to the most at most, or that are one item."""
+    part: list[T] = []
+    size = 0
+    for item in items:
+        size += size_of(item)
+        if part and size > most:
+            yield part
+            part, size = [], size_of(item)
+        part.append(item)
+    if part:
+        yield part
 
 
 def _groups(pending: Sequence[Migration]) -> Iterator[list[Migration]]:

@@ -47,18 +47,12 @@ class Found(Struct, frozen=True):
 
     def uniques(self, table: str) -> list[tuple[str, ...]]:
         """The columns of each UNIQUE constraint of a table."""
-        return [
-            tuple(part.column for part in index.parts) for index in self.indexes.get(table, ()) if index.origin == "u"
-        ]
+        uniques = [index.parts for index in self.indexes.get(table, ()) if index.origin == "u"]
+        return [tuple(part.column for part in parts) for parts in uniques]
 
 
 async def read_found(target: Target) -> Found:
-    """What migrations and users created, without the ledger and the engine's own tables. One round trip.
-
-    Raises:
-        SchemaUnreadable: the database refuses a query.
-        Unavailable: no answer, or busy.
-    """
+    """What migrations and users created, without the ledger and the engine's own tables. Raises as `ask` does."""
     objects, columns, keys, indexes = await ask(target, _OBJECTS_SQL, _COLUMNS_SQL, _FOREIGN_KEYS_SQL, _INDEXES_SQL)
     return Found(
         tuple((str(kind), str(name), str(owner), str(sql)) for kind, name, owner, sql in objects),

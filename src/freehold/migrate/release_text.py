@@ -4,6 +4,7 @@ One value has exactly one text, and one text at most one value: see docs/decisio
 """
 
 import re
+from contextlib import suppress
 from typing import Final
 
 from msgspec import Struct
@@ -75,22 +76,14 @@ def is_part_name(name: str) -> bool:
 
 
 def encoded(release: ReleaseText) -> str:
-    """The text of a release; its parts may come in any order.
-
-    Raises:
-        ValueError: the release is not valid: a number is out of range, a name occurs twice, it has too many parts.
-    """
+    """The text of a release; its parts may come in any order. Raises `ValueError` if the release is not valid."""
     parts = sorted(release.parts, key=lambda part: part.name)
     _require_writable(release)
-    lines = [
-        FORM,
-        f"version {release.version}",
-        f"chain {release.chain or _NO_CHAIN}",
-        f"counter {release.counter}",
-        f"expires {release.expires_at_s}",
-        *(f"{'must' if part.must else 'part'} {part.name} {part.sha256}" for part in parts),
-    ]
-    return "".join(f"{line}\n" for line in lines)
+    return (
+        f"{FORM}\nversion {release.version}\nchain {release.chain or _NO_CHAIN}\ncounter {release.counter}\n"
+        f"expires {release.expires_at_s}\n"
+        + "".join(f"{'must' if part.must else 'part'} {part.name} {part.sha256}\n" for part in parts)
+    )
 
 
 def parsed(text: str) -> ReleaseText:
@@ -108,21 +101,18 @@ def parsed(text: str) -> ReleaseText:
     match = _TEXT.fullmatch(text) if len(text) <= MAX_TEXT_BYTES else None
     if match is None:
         raise RegistryTampered("the signed text of the registry cannot be read")
-    chain = match["chain"]
+    lines = match["parts"].splitlines()
     release = ReleaseText(
         version=int(match["version"]),
-        chain="" if chain == _NO_CHAIN else chain,
+        chain="" if match["chain"] == _NO_CHAIN else match["chain"],
         counter=int(match["counter"]),
         expires_at_s=int(match["expires"]),
-        parts=tuple(_part(line) for line in match["parts"].splitlines()),
+        parts=tuple(Part(name, sha256, kind == "must") for kind, name, sha256 in map(str.split, lines)),
     )
-    try:
-        is_canonical = encoded(release) == text
-    except ValueError:
-        is_canonical = False
-    if not is_canonical:
-        raise RegistryTampered("the signed text of the registry is not written as it must be")
-    return release
+    with suppress(ValueError):
+        if encoded(release) == text:
+            return release
+    raise RegistryTampered("the signed text of the registry is not written as it must be")
 
 
 def proved(text: str, signature: str, public_key: str, stand: ReleaseText) -> tuple[Part, ...]:
@@ -138,11 +128,6 @@ def proved(text: str, signature: str, public_key: str, stand: ReleaseText) -> tu
     if replace(release, parts=()) != replace(stand, parts=()):
         raise RegistryTampered("the signed text of the registry is of another release")
     return release.parts
-
-
-def _part(line: str) -> Part:
-    kind, name, sha256 = line.split(" ")
-    return Part(name, sha256, kind == "must")
 
 
 def _require_writable(release: ReleaseText) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from msgspec import Struct
 
@@ -48,9 +49,9 @@ def require_inside(pieces: Sequence[Statement]) -> None:
     """Return unless a statement opens or writes a file other than its database. Raises `BadMigration`."""
     found = []
     for number, piece in enumerate(pieces, start=1):
-        words = _words(piece.sql)
-        if words[0].keyword in _OUTSIDE:
-            reason = f"{words[0].keyword} is refused: it acts outside the database; leave it out"
+        verb = _words(piece.sql)[0].keyword
+        if verb in _OUTSIDE:
+            reason = f"{verb} is refused: it acts outside the database; leave it out"
             found.append(Fault(code="FH004", reason=reason, statement=number, line=piece.line))
     if found:
         raise BadMigration(found)
@@ -95,9 +96,8 @@ def _statement_reasons(words: Sequence[_Word]) -> Iterator[tuple[str, str]]:
         yield "FH004", "ANALYZE is refused: not every engine takes it from a client; leave it out"
     elif first == "CREATE" and second in {"TEMP", "TEMPORARY"}:
         yield ("FH004", "temporary objects are refused: not every engine has them; use a table and drop it again")
-    elif first == "PRAGMA":
-        for reason in _pragma_reasons(words):
-            yield "FH005", reason
+    elif first == "PRAGMA" and (reason := _pragma_reason(words)):
+        yield "FH005", reason
     if any(word.kind is Kind.VARIABLE for word in words):
         yield "FH006", "it has a parameter, and nothing is bound to it; write the value"
     if reserved := next((word.name for word in words if _is_reserved(word)), None):
@@ -111,16 +111,17 @@ def _is_reserved(word: _Word) -> bool:
     return word.kind in {Kind.WORD, Kind.QUOTED} and word.name.startswith(RESERVED_PREFIX)
 
 
-def _pragma_reasons(words: Sequence[_Word]) -> Iterator[str]:
+def _pragma_reason(words: Sequence[_Word]) -> str:
     names = [word.name for word in words[1:4]]  # name, or schema . name
     pragma = names[2] if len(names) == 3 and names[1] == "." else next(iter(names), "")
     if pragma == "foreign_keys":
-        yield (
+        return (
             "PRAGMA foreign_keys does nothing inside a transaction; "
             "start the file with the line `-- foreign_keys: off` instead"
         )
-    elif pragma != "defer_foreign_keys":
-        yield f"PRAGMA {pragma} is refused: only defer_foreign_keys acts alike on every engine; leave it out"
+    if pragma == "defer_foreign_keys":
+        return ""
+    return f"PRAGMA {pragma} is refused: only defer_foreign_keys acts alike on every engine; leave it out"
 
 
 def _rebuild_faults(statements: Sequence[Sequence[_Word]], is_off: bool) -> dict[int, list[tuple[str, str]]]:
@@ -146,9 +147,7 @@ def _rebuild_faults(statements: Sequence[Sequence[_Word]], is_off: bool) -> dict
 
 def _dropped(words: Sequence[_Word]) -> str:
     """The table that a statement drops, or an empty string."""
-    if [word.keyword for word in words[:2]] != ["DROP", "TABLE"]:
-        return ""
-    return words[-1].name
+    return words[-1].name if [word.keyword for word in words[:2]] == ["DROP", "TABLE"] else ""
 
 
 def _renamed(words: Sequence[_Word]) -> tuple[str, str]:
@@ -162,10 +161,7 @@ def _renamed(words: Sequence[_Word]) -> tuple[str, str]:
 def _front_matter_faults(sql: str) -> Iterator[Fault]:
     leading = leading_comments(sql)
     seen: set[str] = set()
-    for line in leading:
-        key, value = directive(line) or ("", "")
-        if not key:
-            continue
+    for key, value in filter(None, map(directive, leading)):
         if key in seen:
             yield Fault(reason=f"`-- {key}:` stands there twice; keep one")
         seen.add(key)
@@ -187,8 +183,7 @@ _RELEASE = re.compile(r"--[ \t]*(phase|min[ _-]?app|allow)[ \t]*:[ \t]*(.*)", re
 
 def front_matter(sql: str) -> dict[str, str]:
     """`description` and `foreign_keys` from the leading comments; the first of a repeated key counts."""
-    pairs = [pair for line in leading_comments(sql) if (pair := directive(line))]
-    return dict(reversed(pairs))
+    return dict(reversed([pair for line in leading_comments(sql) if (pair := directive(line))]))
 
 
 def release_lines(sql: str) -> list[tuple[str, str]]:
@@ -203,14 +198,8 @@ def release_lines(sql: str) -> list[tuple[str, str]]:
 
 def leading_comments(sql: str) -> list[str]:
     """The `--` lines before anything else; there may be blank lines between them."""
-    found = []
-    for line in sql.split("\n"):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("--"):
-            break
-        if stripped:
-            found.append(stripped)
-    return found
+    lines = filter(None, map(str.strip, sql.split("\n")))
+    return list(takewhile(lambda line: line.startswith("--"), lines))
 
 
 def directive(line: str) -> tuple[str, str] | None:
@@ -218,6 +207,5 @@ def directive(line: str) -> tuple[str, str] | None:
     match = _DIRECTIVE.fullmatch(line.strip())
     if match is None:
         return None
-    if match[1].lower() == "description":
-        return "description", match[2].strip()
-    return "foreign_keys", match[2].strip().lower()
+    key, value = match[1].lower(), match[2].strip()
+    return ("description", value) if key == "description" else ("foreign_keys", value.lower())

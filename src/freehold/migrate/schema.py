@@ -209,21 +209,14 @@ EMPTY = Schema({}, {}, {}, {})
 
 
 async def read_schema(target: Target) -> Schema:
-    """The database's schema without the ledger and the engine's own tables. One round trip.
-
-    Raises:
-        SchemaUnreadable: the database refuses a query.
-        Unavailable: no answer, or busy.
-    """
+    """The database's schema without the ledger and the engine's own tables. One round trip. Raises as `ask` does."""
     found = await read_found(target)
     made = {folded(name): _table(name, sql, found) for kind, name, _, sql in found.objects if kind == "table"}
     tables = {name: _with_parents(table, made) for name, table in made.items()}
     names: dict[str, frozenset[str]] = {
         name: frozenset(column.name for column in table.columns) for name, table in tables.items()
     }
-    for kind, name, _, sql in found.objects:
-        if kind == "view":
-            names[folded(name)] = frozenset(canonical(sql))
+    names |= {folded(name): frozenset(canonical(sql)) for kind, name, _, sql in found.objects if kind == "view"}
     others: dict[str, dict[str, Other]] = {"index": {}, "view": {}, "trigger": {}}
     indexes = {index.name: index for each in found.indexes.values() for index in each}
     for kind, name, owner, sql in found.objects:
@@ -274,8 +267,7 @@ def _table(name: str, sql: str, found: Found) -> Table:
         columns = tuple(_column(row, ColumnText("")) for row in rows)
         return Table(name, sql, columns, (), (), (), virtual=virtual)
     text = table_text(sql)
-    indexes = found.indexes.get(name, ())
-    keys = tuple(sorted(_keys(rows, indexes, text)))
+    keys = tuple(sorted(_keys(rows, found.indexes.get(name, ()), text)))
     marks = ["autoincrement"] if text.is_autoincrement else []
     return Table(
         name,
@@ -289,14 +281,12 @@ def _table(name: str, sql: str, found: Found) -> Table:
 
 
 def _columns(rows: Sequence[list[SqlValue]], text: TableText, *, is_numbered: bool) -> tuple[Column, ...]:
-    found = []
-    for row in rows:
-        column = _column(row, text.columns.get(folded(str(row[0])), ColumnText("")))
-        if is_numbered and column.primary:
-            # The row's number is never NULL, with or without NOT NULL.
-            column = msgspec.structs.replace(column, not_null=False)
-        found.append(column)
-    return tuple(found)
+    columns = (_column(row, text.columns.get(folded(str(row[0])), ColumnText(""))) for row in rows)
+    # The row's number is never NULL, with or without NOT NULL.
+    return tuple(
+        msgspec.structs.replace(column, not_null=False) if is_numbered and column.primary else column
+        for column in columns
+    )
 
 
 def _column(row: Sequence[SqlValue], text: ColumnText) -> Column:

@@ -67,8 +67,8 @@ def _table(name: str, sql: str, found: Found) -> tuple[object, ...]:
     conflicts = [" ".join(item.words) for item in pieces if not item.column and "conflict" in item.words]
     options = (*marks, *sorted(conflicts), *sorted(word for word in tail if word in {"strict", "without"}))
     columns = sorted(_columns(found.columns.get(name, ()), by_column), key=lambda column: column.name)
-    keys, uniques = _foreign_keys(found.keys.get(name, ())), _uniques(found.uniques(name))
-    return (columns, keys, uniques, tuple(checks), options)
+    uniques = tuple(sorted(tuple(column.lower() for column in unique) for unique in found.uniques(name)))
+    return (columns, _foreign_keys(found.keys.get(name, ())), uniques, tuple(checks), options)
 
 
 def _columns(rows: Sequence[list[SqlValue]], by_column: Mapping[str, tuple[str, ...]]) -> list[_Column]:
@@ -112,7 +112,3 @@ def _foreign_keys(rows: Sequence[list[SqlValue]]) -> tuple[_ForeignKey, ...]:
         columns = tuple(str(part[1]).lower() for part in parts)
         found.append(_ForeignKey(columns, str(parent).lower(), to, str(on_update), str(on_delete)))
     return tuple(sorted(found))
-
-
-def _uniques(keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(sorted(tuple(column.lower() for column in columns) for columns in keys))

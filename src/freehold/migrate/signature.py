@@ -41,10 +41,7 @@ class RegistryReplayed(RegistryTampered):
 
 
 def manifest_text(version: int, chain: str, counter: int, expires_at_s: int) -> bytes:
-    """The exact bytes under the signature of a page.
-
-    `counter` grows with every signature; `expires_at_s` is seconds since 1970.
-    """
+    """The exact bytes under a page's signature. `counter` grows with each one; `expires_at_s` is seconds since 1970."""
     return b"%s\n%d\n%s\n%d\n%d\n" % (_MANIFEST, version, chain.encode("ascii"), counter, expires_at_s)
 
 

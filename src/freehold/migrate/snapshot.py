@@ -164,7 +164,7 @@ async def build_snapshot(migrations: Sequence[Migration], scratch: Scratch) -> S
         snapshot = _snapshot(migrations, made, ledger, schema)
         async with scratch() as loaded:
             await load(loaded, snapshot)
-            await _require_equal(loaded, made, ledger, schema)
+            await _require_equal(loaded, made, snapshot)
     except (SchemaUnreadable, CannotBeDumped) as error:
         raise SnapshotUnfit(str(error)) from error
     except (SnapshotUnfit, Unavailable):
@@ -216,14 +216,12 @@ async def _require_no_chance(migrations: Sequence[Migration], made: Dump, scratc
         )
 
 
-async def _require_equal(
-    loaded: Target, made: Dump, ledger: tuple[tuple[int, str, str, str], ...], schema: str
-) -> None:
-    if (await read_schema(loaded)).fingerprint != schema:
+async def _require_equal(loaded: Target, made: Dump, snapshot: Snapshot) -> None:
+    if (await read_schema(loaded)).fingerprint != snapshot.fingerprint:
         raise SnapshotUnfit("its schema comes out other than by replaying")
     if await dump(loaded) != made:
         raise SnapshotUnfit("its rows come out other than by replaying")
-    if await _ledger(loaded) != ledger:
+    if await _ledger(loaded) != snapshot.ledger:
         raise SnapshotUnfit("its ledger comes out other than by replaying")
     orphans, faults = await ask(
         loaded, "SELECT 1 FROM pragma_foreign_key_check", "SELECT * FROM pragma_integrity_check"

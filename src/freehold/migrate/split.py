@@ -95,11 +95,7 @@ _ALONE = frozenset(";?:@#$/-\x1c\x1d\x1e\x1f")
 
 
 def tokens(sql: str) -> Iterator[Span]:
-    """Tokens in order, without white space and comments.
-
-    Raises:
-        BadMigration: a literal or comment is not closed, or a character is not allowed in SQL.
-    """
+    """Tokens in order, without space and comments. Raises `BadMigration` for what is not closed or not allowed."""
     may_be_bad = _BAD_CHARACTER.search(sql) is not None
     run_from, end = -1, 0
     for span in spans(sql):
@@ -126,7 +122,6 @@ def tokens(sql: str) -> Iterator[Span]:
 
 def _check(sql: str, span: Span) -> None:
     kind, start, end = span
-    if kind is Kind.WORD or (kind is Kind.SPACE and sql[start] not in "-/"):
-        found = _BAD_CHARACTER.search(sql, start, end)
-        if found:
-            raise _at(sql, found.start(), _BAD[found[0]])
+    is_comment = kind is Kind.SPACE and sql[start] in "-/"
+    if kind in (Kind.WORD, Kind.SPACE) and not is_comment and (found := _BAD_CHARACTER.search(sql, start, end)):
+        raise _at(sql, found.start(), _BAD[found[0]])

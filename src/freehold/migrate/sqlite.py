@@ -4,18 +4,20 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from freehold.errors import Unavailable
 from freehold.libsql.conditions import holds
-from freehold.libsql.protocol import Batch, BatchResult, Col, Error, Stmt, StmtResult, Value
+from freehold.libsql.protocol import Batch, BatchResult, Col, Error, Stmt, StmtResult
 from freehold.libsql.values import SqlValue, decode, encode
+from freehold.migrate.failures import primary_code
 
-_BUSY_TIMEOUT_S = 5.0
 _FAILURES = (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError)
 
 
+@dataclass(frozen=True, slots=True)
 class SqliteTarget:
     """A database file, or the database that a factory connects to.
 
@@ -23,11 +25,8 @@ class SqliteTarget:
     closed afterwards.
     """
 
-    def __init__(
-        self, database: Path | str | Callable[[], sqlite3.Connection], *, busy_timeout_s: float = _BUSY_TIMEOUT_S
-    ) -> None:
-        self._database = database
-        self._busy_timeout_s = busy_timeout_s
+    database: Path | str | Callable[[], sqlite3.Connection]
+    busy_timeout_s: float = 5.0
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
         """Run the batches as `Target` specifies."""
@@ -45,9 +44,9 @@ class SqliteTarget:
             raise Unavailable(f"the database file cannot be opened: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
-        if callable(self._database):
-            return self._database()
-        return sqlite3.connect(self._database, timeout=self._busy_timeout_s)
+        if callable(self.database):
+            return self.database()
+        return sqlite3.connect(self.database, timeout=self.busy_timeout_s)
 
 
 def run_batches(connection: Any, batches: Sequence[Batch], failures: tuple[type[Exception], ...]) -> list[BatchResult]:
@@ -74,14 +73,11 @@ def _execute(connection: Any, stmt: Stmt) -> StmtResult:
     with closing(connection.cursor()) as cursor:
         cursor.execute(stmt.sql or "", _arguments(stmt))
         cols = tuple(Col(name=column[0]) for column in cursor.description or ())
-        rows: list[list[Value]] = []
         # Rows are read to the end even if nobody wants them: INSERT … RETURNING runs row by row.
-        for row in cursor.fetchall() if cursor.description else ():
-            if stmt.want_rows:
-                rows.append([encode(value) for value in row])
+        rows = cursor.fetchall() if cursor.description else []
         return StmtResult(
             cols=cols,
-            rows=rows,
+            rows=[[encode(value) for value in row] for row in rows] if stmt.want_rows else [],
             affected_row_count=max(cursor.rowcount, 0),
             last_insert_rowid=None if cursor.lastrowid is None else str(cursor.lastrowid),
         )
@@ -95,5 +91,4 @@ def _arguments(stmt: Stmt) -> list[SqlValue] | dict[str, SqlValue]:
 
 def _error(raised: Exception) -> Error:
     # Errors of the binding itself, such as a wrong number of arguments, have no SQLite code.
-    name = getattr(raised, "sqlite_errorname", None) or "SQLITE_MISUSE"
-    return Error(message=str(raised), code="_".join(name.split("_")[:2]))
+    return Error(message=str(raised), code=primary_code(getattr(raised, "sqlite_errorname", None) or "SQLITE_MISUSE"))

@@ -82,8 +82,7 @@ def table_text(sql: str) -> TableText:
     name = found[2].word if len(found) > 2 else ""
     pieces, tail = _pieces(found)
     columns = {piece[0].word for piece in pieces if not _is_constraint(piece)}
-    strings = strings_in(sql, columns | {name, *ROWIDS})
-    reader = _Reader(sql, strings)
+    reader = _Reader(sql, strings_in(sql, columns | {name, *ROWIDS}))
     for piece in pieces:
         reader.read(piece)
     options = {token.word for token in tail if token.is_word("strict", "without")}
@@ -195,19 +194,16 @@ class _Reader:
             self._skip_to_constraint()
 
     def _key(self, name: str, *, is_primary: bool) -> None:
-        columns: tuple[str, ...] = (name,)
-        if not name:
-            columns = self._key_names()
-        else:
+        columns = [name]
+        if name:
             _ = self._take("asc") or self._take("desc")
+        else:
+            begun, end = self._parentheses()
+            inner = self._piece[begun:end]
+            self.is_autoincrement |= any(token.is_word("autoincrement") for token in inner)
+            columns = [token.word for at, token in enumerate(inner) if at == 0 or inner[at - 1].is_word(",")]
         self.keys.append(KeyText(is_primary, tuple(sorted(columns)), self._conflict()))
         self.is_autoincrement |= is_primary and self._take("autoincrement")
-
-    def _key_names(self) -> tuple[str, ...]:
-        begun, end = self._parentheses()
-        inner = self._piece[begun:end]
-        self.is_autoincrement |= any(token.is_word("autoincrement") for token in inner)
-        return tuple(token.word for at, token in enumerate(inner) if at == 0 or inner[at - 1].is_word(","))
 
     def _reference(self, columns: tuple[str, ...]) -> None:
         parent = self._next()
@@ -217,8 +213,7 @@ class _Reader:
 
     def _defer(self, *, is_deferred: bool) -> None:
         if self.references:
-            last = self.references[-1]
-            self.references[-1] = ReferenceText(last.columns, last.parent, last.parent_columns, is_deferred)
+            self.references[-1] = replace(self.references[-1], is_deferred=is_deferred)
 
     def _initially(self) -> bool:
         return self._take("initially") and self._next() == "deferred"
@@ -248,14 +243,11 @@ class _Reader:
         depth = 0
         while self._at < len(self._piece):
             token = self._piece[self._at]
-            if depth == 0 and token.kind is Kind.WORD and token.word in _CONSTRAINTS and not self._is_action():
+            is_action = self._at > 0 and self._piece[self._at - 1].is_word("set")  # ON DELETE SET NULL, SET DEFAULT
+            if depth == 0 and token.kind is Kind.WORD and token.word in _CONSTRAINTS and not is_action:
                 return
             depth += token.is_word("(") - token.is_word(")")
             self._at += 1
-
-    def _is_action(self) -> bool:
-        """Whether it is a foreign key's action: ON DELETE SET NULL, SET DEFAULT."""
-        return self._at > 0 and self._piece[self._at - 1].is_word("set")
 
     def _take(self, *words: str) -> bool:
         if not self._is_next(*words):

@@ -47,16 +47,12 @@ def _alters(migration: Migration) -> bool:
 def _moved(condition: Cond) -> Cond:
     """The condition after all steps have moved by one."""
     match condition:
-        case CondOk(step):
-            return CondOk(step + 1)
-        case CondError(step):
-            return CondError(step + 1)
+        case CondOk(step) | CondError(step):
+            return type(condition)(step + 1)
         case CondNot(cond):
             return CondNot(_moved(cond))
-        case CondAnd(conds):
-            return CondAnd(tuple(map(_moved, conds)))
-        case CondOr(conds):
-            return CondOr(tuple(map(_moved, conds)))
+        case CondAnd(conds) | CondOr(conds):
+            return type(condition)(tuple(map(_moved, conds)))
     return condition
 
 
