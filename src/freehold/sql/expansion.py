@@ -5,7 +5,7 @@ grow. Each reference brings the whole query in once more (`terms`); and where a 
 it, each use of a column brings in the column's expression (`nodes`). Upper bounds of both are computed from the text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -65,23 +65,24 @@ class Costs:
         return Cost(min(terms, _ENOUGH), min(nodes, _ENOUGH), min(columns, _ENOUGH))
 
     def _of_name(self, name: str, depth: int) -> Cost:
-        known = self._known.get(name)
-        if known is not None:
+        if (known := self._known.get(name)) is not None:
             return known
-        bodies = self._named.get(name)
-        if bodies is None:
+        if (bodies := self._named.get(name)) is None:
             return self._views.get(name, NOTHING)
         if name in self._under_way:  # recursive: the engine uses the rows so far
             return NOTHING
         self._under_way.add(name)
         # The most of all that the name may mean in its place.
-        cost = self._views.get(name, NOTHING)
-        for body in bodies:
-            other = self.of(body, depth + 1)
-            cost = Cost(max(cost.terms, other.terms), max(cost.nodes, other.nodes), max(cost.columns, other.columns))
+        cost = _most([self._views.get(name, NOTHING), *(self.of(body, depth + 1) for body in bodies)])
         self._under_way.discard(name)
         self._known[name] = cost
         return cost
+
+
+def _most(costs: Sequence[Cost]) -> Cost:
+    return Cost(
+        max(cost.terms for cost in costs), max(cost.nodes for cost in costs), max(cost.columns for cost in costs)
+    )
 
 
 # A text of few tokens cannot grow large by itself, however often names repeat in it.
@@ -94,14 +95,12 @@ def expansion_fault(shape: Shape, views: Mapping[str, Cost]) -> str | None:
     if shape.depth > _MAX_DEPTH:
         return f"parentheses may be nested {_MAX_DEPTH} deep"
     costs = Costs(shape, views)
-    for query in shape.queries:
-        cost = costs.of(query)
-        if not cost.is_bounded:
-            return (
-                "the statement is too large once its common table expressions, subqueries and views are written out; "
-                "refer to each of them less often"
-            )
-    return None
+    if all(costs.of(query).is_bounded for query in shape.queries):
+        return None
+    return (
+        "the statement is too large once its common table expressions, subqueries and views are written out; "
+        "refer to each of them less often"
+    )
 
 
 def view_costs(views: Mapping[str, Shape | None]) -> dict[str, Cost]:
@@ -122,11 +121,7 @@ def view_costs(views: Mapping[str, Shape | None]) -> dict[str, Cost]:
         costs = Costs(shape, known)
         each = [costs.of(query) for query in shape.queries]
         under_way.discard(name)
-        found[name] = Cost(
-            max((cost.terms for cost in each), default=1),
-            max((cost.nodes for cost in each), default=1),
-            max((cost.columns for cost in each), default=1),
-        )
+        found[name] = _most(each or [Cost(1, 1, 1)])
         return found[name]
 
     for name in views:

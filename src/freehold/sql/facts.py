@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from freehold.sql.expansion import (
     MAX_TERMS_OF_ALL,
@@ -135,11 +136,9 @@ def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape |
 
 def _costs(views: Mapping[str, Shape | None]) -> dict[str, Cost]:
     costs = view_costs(views)
-    if _too_large(costs):
-        costs = view_costs(
-            {name: None if shape is None or shape.reads & _LOOKS else shape for name, shape in views.items()}
-        )
-    return costs
+    if not _too_large(costs):
+        return costs
+    return view_costs({name: None if shape is None or shape.reads & _LOOKS else shape for name, shape in views.items()})
 
 
 def _too_large(costs: Mapping[str, Cost]) -> frozenset[str]:
@@ -185,20 +184,19 @@ def changed_by(facts: Facts, shape: Shape) -> Facts:
     vacant = {name for name in vacant if name.endswith(VECTOR_END)} - shadows
     costs = facts.costs if views == facts.views else _costs(views)
     generated = with_generated(facts.generated, shape)
-    return Facts(
-        views,
-        costs,
-        triggers,
-        virtual,
-        shadows,
-        frozenset(vacant),
-        facts.bad_index,
-        facts.bad_trigger,
-        _too_large(costs),
-        _may_list(costs),
-        generated,
-        facts.overgrown if generated is facts.generated else too_large_columns(generated),
-        facts.count + (made is not None and _is_counted(shape, made)),
+    return replace(
+        facts,
+        views=views,
+        costs=costs,
+        triggers=triggers,
+        virtual=virtual,
+        shadows=shadows,
+        vacant=frozenset(vacant),
+        too_large=_too_large(costs),
+        may_list=_may_list(costs),
+        generated=generated,
+        overgrown=facts.overgrown if generated is facts.generated else too_large_columns(generated),
+        count=facts.count + (made is not None and _is_counted(shape, made)),
     )
 
 
@@ -210,14 +208,9 @@ def _is_counted(shape: Shape, made: Made) -> bool:
 
 
 def judge(shapes: Sequence[Shape], facts: Facts) -> Facts:
-    """The facts after a text's statements have run.
-
-    Raises:
-        Unfit: one of them may not run on a database with this schema.
-    """
+    """The facts after a text's statements have run. Raises `Unfit` if one may not run on this schema."""
     for shape in shapes:
-        reason = _fault(shape, facts)
-        if reason is not None:
+        if reason := _fault(shape, facts):
             raise Unfit(reason)
         facts = changed_by(facts, shape)
     return facts
@@ -226,13 +219,11 @@ def judge(shapes: Sequence[Shape], facts: Facts) -> Facts:
 def _fault(shape: Shape, facts: Facts) -> str | None:
     if facts.count > _MOST_READ and shape.verb != "drop":
         return f"the database has more than {_MOST_READ} views, triggers and virtual tables; drop some first"
-    return (
-        _shadow_fault(shape, facts)
-        or _making_fault(shape, facts)
-        or _vector_fault(shape, facts)
-        or _view_fault(shape, facts)
-        or _column_fault(shape, facts)
-    )
+    if reason := _shadow_fault(shape, facts) or _making_fault(shape, facts):
+        return reason
+    if facts.bad_index is not None and VECTOR_SEARCH in shape.reads:
+        return f"the vector index `{facts.bad_index}` asks for too much memory; drop it"
+    return _view_fault(shape, facts) or _column_fault(shape, facts)
 
 
 def _shadow_fault(shape: Shape, facts: Facts) -> str | None:
@@ -288,19 +279,13 @@ def _growth_fault(facts: Facts, after: Facts) -> str | None:
     return None
 
 
-def _vector_fault(shape: Shape, facts: Facts) -> str | None:
-    if facts.bad_index is not None and VECTOR_SEARCH in shape.reads:
-        return f"the vector index `{facts.bad_index}` asks for too much memory; drop it"
-    return None
-
-
 def _view_fault(shape: Shape, facts: Facts) -> str | None:
     if not facts.views:
         return None
-    if not (shape.reads.isdisjoint(facts.costs) and shape.writes.isdisjoint(facts.costs)):
-        reason = expansion_fault(shape, facts.costs)
-        if reason is not None:
-            return reason
+    if not (shape.reads.isdisjoint(facts.costs) and shape.writes.isdisjoint(facts.costs)) and (
+        reason := expansion_fault(shape, facts.costs)
+    ):
+        return reason
     if facts.bad_trigger is not None and shape.writes and shape.verb != "drop":
         return f"the trigger `{facts.bad_trigger}` is too large once the views in it are written out; drop it first"
     return _alter_fault(facts) if shape.verb == "alter" else None

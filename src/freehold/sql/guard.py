@@ -128,11 +128,7 @@ def shapes(sql: str) -> tuple[Shape, ...]:
 
 
 def judged(sql: str, facts: Facts) -> Facts:
-    """The facts of a database's schema after a text that has passed `check_sql` has run there.
-
-    Raises:
-        RefusedSql: the text may not run there.
-    """
+    """The facts of a schema after a text that `check_sql` accepts has run there. Raises `RefusedSql` if it may not."""
     if not (facts.matters or may_change_schema(sql)):
         return facts
     try:
@@ -146,11 +142,7 @@ def judged(sql: str, facts: Facts) -> Facts:
 
 
 def answerable(sql: str, facts: Facts) -> str:
-    """The text, or one with the same answer that does not make the engine expand a view too large for it.
-
-    Raises:
-        RefusedSql: there is no such text.
-    """
+    """The text, or one with the same answer that expands no view too large for the engine. Raises `RefusedSql`."""
     if (facts.may_list and not facts.too_large) or not may_look(sql):
         return sql
     try:
@@ -161,11 +153,7 @@ def answerable(sql: str, facts: Facts) -> str:
 
 def read_facts(rows: Sequence[Sequence[object]]) -> Facts:
     """The facts in the rows of `FACTS_SQL`. May take up to a second, like `verdict`."""
-    return facts_of(rows, _shape_of_stored)
-
-
-def _shape_of_stored(sql: str) -> Shape | None:
-    return next(iter(shapes(sql)), None) if verdict(sql) is None else None
+    return facts_of(rows, lambda sql: next(iter(shapes(sql)), None) if verdict(sql) is None else None)
 
 
 def may_change_schema(sql: str) -> bool:
@@ -201,11 +189,7 @@ def is_inside(sql: str) -> bool:
 
 
 def check_reading_sql(sql: str) -> None:
-    """Return if no `BEGIN` in the text asks for the write lock, which sqld grants even to a read-only token.
-
-    Raises:
-        RefusedSql: one asks for it.
-    """
+    """Raise `RefusedSql` if a `BEGIN` in the text asks for the write lock: sqld grants it even to a read-only token."""
     if _BEGIN.search(sql) is not None and _takes_write_lock(sql):
         raise RefusedSql("the token allows reading only; begin with BEGIN alone")
 
@@ -230,7 +214,9 @@ def verdict(sql: str) -> str | None:
     sql = in_our_words(sql)
     lowered = sql.lower()
     try:
-        return _name_fault(sql, lowered) or _growth_fault(sql, lowered) or _search_fault(sql, lowered)
+        if reason := _name_fault(sql, lowered) or _growth_fault(sql, lowered):
+            return reason
+        return vector_search_fault(counted(tokens(sql))) if VECTOR_SEARCH in lowered else None
     except TooManyTokens:
         return f"the SQL has more than {MAX_TOKENS} words and signs; send values as arguments, or in several calls"
 
@@ -244,14 +230,9 @@ def _growth_fault(sql: str, lowered: str) -> str | None:
     if not _may_grow(lowered):
         return None
     for found in shapes(sql):
-        reason = expansion_fault(found, {}) or vector_index_fault(found)
-        if reason is not None:
+        if reason := expansion_fault(found, {}) or vector_index_fault(found):
             return reason
     return vector_function_fault(counted(tokens(sql))) if VECTOR_FUNCTION in lowered else None
-
-
-def _search_fault(sql: str, lowered: str) -> str | None:
-    return vector_search_fault(counted(tokens(sql))) if VECTOR_SEARCH in lowered else None
 
 
 def _may_grow(lowered: str) -> bool:
@@ -294,16 +275,14 @@ def find_fault(words: Iterable[Token]) -> str | None:
     pragma: list[Token] = []
     for kind, text in itertools.chain(words, [Token(Kind.OTHER, "")]):
         if suspect is not None:
-            fault = _judge(suspect, is_call=kind is Kind.OTHER and text == "(")
-            if fault is not None:
+            if fault := _judge(suspect, is_call=kind is Kind.OTHER and text == "("):
                 return fault
             suspect = None
         if statement == "pragma":
             if kind is not Kind.OTHER or text not in {";", ""}:
                 pragma.append(Token(kind, text))
                 continue
-            fault = pragma_fault(pragma)
-            if fault is not None:
+            if fault := pragma_fault(pragma):
                 return fault
             pragma, statement = [], ""
         if kind is Kind.OTHER:

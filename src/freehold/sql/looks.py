@@ -14,7 +14,6 @@ from freehold.sql.tokens import Kind, Token, tokens
 _LIST = "table_list"
 _ABOUT_ONE = frozenset({"table_info", "table_xinfo"})
 _FUNCTIONS = frozenset({f"pragma_{name}" for name in (*_ABOUT_ONE, _LIST)})
-_HINTS = ("table_list", "table_info", "table_xinfo")
 # As SQLite's own list: tables that belong to a virtual table are shadows; only a table without rowids has an index
 # for its primary key that is not an object of the schema.
 _TABLES = """
@@ -42,15 +41,11 @@ class LooksAtView(Exception):
 def may_look(sql: str) -> bool:
     """Whether the text may ask for the columns of a view, without naming it as a table."""
     lowered = sql.lower()
-    return any(hint in lowered for hint in _HINTS)
+    return any(hint in lowered for hint in (_LIST, *_ABOUT_ONE))
 
 
 def without_views(sql: str, too_large: Set[str]) -> str:
-    """The text if it does not expand the views `too_large`; a list of tables is replaced with one that does not.
-
-    Raises:
-        LooksAtView: it would or might expand one.
-    """
+    """The text if it expands no view `too_large`, with a list of tables that does not either. Raises `LooksAtView`."""
     words = list(tokens(sql))
     while words and words[-1].text == ";":
         words.pop()
@@ -100,9 +95,8 @@ def _check_functions(words: list[Token], too_large: Set[str]) -> None:
     if "arg" in names or "natural" in names:
         raise LooksAtView(_refusal(too_large))
     for at in called:
-        is_list = _name(words[at]) == f"pragma_{_LIST}"
         following = [word.text for word in words[at + 1 : at + 4]]
-        if is_list:
+        if _name(words[at]) == f"pragma_{_LIST}":
             is_known = following[:1] != ["("] and (at == 0 or words[at - 1].text != ".")
         else:
             is_known = (

@@ -42,12 +42,20 @@ def is_large_pattern(value: object) -> bool:
 def pattern_fault(words: Iterable[Token]) -> str | None:
     """Why a text is refused, or None: one of its patterns is not visible in the text, or is too large."""
     before = Token(Kind.OTHER, "")
-    matcher = _Matcher()
+    stage, is_operator = "", False  # what is expected after REGEXP, and whether it stands between two operands
     for word in words:
-        if not matcher.takes(word):
+        kind, text = word
+        was, stage = stage, ""
+        if was == "named" and kind is Kind.OTHER and text == "(":
+            stage = "pattern"
+        elif was == "pattern" or (was == "named" and is_operator):
+            if kind is not Kind.VARIABLE and (kind is not Kind.STRING or is_large_pattern(text)):
+                return LARGE_PATTERN
+            stage = "over"
+        elif was == "over" and kind is Kind.OTHER and text in _JOINS:
             return LARGE_PATTERN
-        if word.kind in {Kind.WORD, Kind.QUOTED} and word.text.lower() in MATCHERS:
-            matcher.begin(is_operator=word.kind is Kind.WORD and _is_operand(before))
+        if kind in {Kind.WORD, Kind.QUOTED} and text.lower() in MATCHERS:
+            stage, is_operator = "named", kind is Kind.WORD and _is_operand(before)
         before = word
     return None
 
@@ -56,31 +64,3 @@ def _is_operand(before: Token) -> bool:
     if before.kind is Kind.OTHER:
         return before.text == ")"
     return before.kind is not Kind.WORD or before.text not in _BEFORE_A_NAME - {"not"}
-
-
-class _Matcher:
-    """Follows the tokens after REGEXP."""
-
-    def __init__(self) -> None:
-        self._stage = ""
-        self._is_operator = False
-
-    def begin(self, *, is_operator: bool) -> None:
-        """Start after the word REGEXP."""
-        self._stage, self._is_operator = "named", is_operator
-
-    def takes(self, word: Token) -> bool:
-        """Whether this token may follow."""
-        stage, self._stage = self._stage, ""
-        if stage == "named":
-            if word.kind is Kind.OTHER and word.text == "(":
-                self._stage = "pattern"
-                return True
-            return not self._is_operator or self._is_pattern(word)
-        if stage == "pattern":
-            return self._is_pattern(word)
-        return stage != "over" or word.kind is not Kind.OTHER or word.text not in _JOINS
-
-    def _is_pattern(self, word: Token) -> bool:
-        self._stage = "over"
-        return word.kind is Kind.VARIABLE or (word.kind is Kind.STRING and not is_large_pattern(word.text))

@@ -137,28 +137,18 @@ def _need_of(statement: str) -> Need:
     about = without_explain(words)
     verb = keyword(about[0]) if about else ""
     if verb == "with":
-        return _need_of_with(itertools.islice(tokens(statement), len(words) - len(about) + 1, None))
+        rest = itertools.islice(tokens(statement), len(words) - len(about) + 1, None)
+        if (main := verb_of_with(rest)) is None:
+            return Need("full", "WITH")
+        about, verb = [main, *itertools.islice(rest, _MOST_BEFORE_NAME)], main.text
     if verb in READING or verb in _TRANSACTION:
         return NOTHING_NEEDED
     if verb in WRITING:
-        return _need_of_writing(about)
+        name = _written(about[1:])
+        return Need(None, name) if name.startswith(OWN_PREFIX) else Need("rows", verb.upper())
     if verb == "pragma":
         return _need_of_pragma(about[1:])
     return _need_of_schema(statement, about)
-
-
-def _need_of_with(words: Iterator[Token]) -> Need:
-    verb = verb_of_with(words)
-    if verb is None:
-        return Need("full", "WITH")
-    if verb.text in READING:
-        return NOTHING_NEEDED
-    return _need_of_writing([verb, *itertools.islice(words, _MOST_BEFORE_NAME)])
-
-
-def _need_of_writing(words: Sequence[Token]) -> Need:
-    name = _written(words[1:])
-    return Need(None, name) if name.startswith(OWN_PREFIX) else Need("rows", words[0].text.upper())
 
 
 def _written(words: Sequence[Token]) -> str:

@@ -39,21 +39,14 @@ class Command(NamedTuple):
 
 def commands_in(sql: str) -> Sequence[Command]:
     """The commands in a text, each with what is wrong with it; most texts have none."""
-    if "into" not in sql.lower():
-        return ()
-    return _commands(sql)
+    return _commands(sql) if "into" in sql.lower() else ()
 
 
 @cached_if_short(2048)
 def _commands(sql: str) -> tuple[Command, ...]:
     words = list(counted(tokens(sql)))
-    found = []
-    for at, word in enumerate(words):
-        if word == (Kind.WORD, "into"):
-            command = _command(words, at + 1)
-            if command is not None:
-                found.append(command)
-    return tuple(found)
+    found = (_command(words, at + 1) for at, word in enumerate(words) if word == (Kind.WORD, "into"))
+    return tuple(command for command in found if command is not None)
 
 
 def _command(words: Sequence[Token], at: int) -> Command | None:
@@ -78,8 +71,7 @@ def _command(words: Sequence[Token], at: int) -> Command | None:
     at += 1
     while _text(words, at) == "(":
         row, at = _list(words, at)
-        fault = _fault(row, names.index(table), rank)
-        if fault is not None:
+        if fault := _fault(row, names.index(table), rank):
             return Command(table, fault)
         if _text(words, at) == ",":
             at += 1

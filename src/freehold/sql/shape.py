@@ -5,6 +5,7 @@ look larger than it is, too few would hide one.
 """
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 from msgspec import Struct
 
@@ -29,6 +30,7 @@ _NO_VERBS = frozenset({"explain", "query", "plan"})
 _CONFLICTS = frozenset({"rollback", "abort", "replace", "fail", "ignore"})
 
 
+@dataclass(slots=True, eq=False)
 class Query:
     """One SELECT and its parts. `refs` are the names of tables, `parts` the queries inside it.
 
@@ -36,17 +38,14 @@ class Query:
     the most frequent name occurs in the columns, and anywhere: an engine may copy what it stands for that many times.
     """
 
-    __slots__ = ("_all", "_out", "out_repeats", "out_size", "parts", "refs", "repeats", "size")
-
-    def __init__(self) -> None:
-        self.refs: list[str] = []
-        self.parts: list[Query] = []
-        self.size = 0
-        self.out_size = 0
-        self.out_repeats = 1
-        self.repeats = 1
-        self._out: Counter[str] = Counter()
-        self._all: Counter[str] = Counter()
+    refs: list[str] = field(default_factory=list)
+    parts: list["Query"] = field(default_factory=list)
+    size: int = 0
+    out_size: int = 0
+    out_repeats: int = 1
+    repeats: int = 1
+    _out: Counter[str] = field(default_factory=Counter)
+    _all: Counter[str] = field(default_factory=Counter)
 
     def count(self, name: str, *, is_column: bool) -> None:
         """Count a name that may be a column's; `is_column` if it occurs in the result columns."""
@@ -95,18 +94,16 @@ class Shape(Struct, frozen=True):
     generated: dict[str, dict[str, int]] = {}
 
 
+@dataclass(slots=True)
 class _Frame:
     """The state inside one pair of parentheses."""
 
-    __slots__ = ("generates", "in_columns", "in_from", "is_query", "name", "query")
-
-    def __init__(self, query: Query, *, in_from: bool = False) -> None:
-        self.query = query
-        self.in_from = in_from
-        self.in_columns = False
-        self.is_query = False
-        self.generates = ""  # the generated column whose expression this is
-        self.name = ""  # the last name, which may be that of a common table expression
+    query: Query
+    in_from: bool = False
+    in_columns: bool = False
+    is_query: bool = False
+    generates: str = ""  # the generated column whose expression this is
+    name: str = ""  # the last name, which may be that of a common table expression
 
 
 class Reader:
@@ -160,8 +157,7 @@ class Reader:
         frame = self._frames[-1]
         if text == "(":
             tables = self._before in {"from", "join"} or (frame.in_from and self._before in {",", "("})
-            inner = _Frame(frame.query, in_from=tables)
-            inner.in_columns = frame.in_columns
+            inner = _Frame(frame.query, in_from=tables, in_columns=frame.in_columns)
             # The body of a common table expression follows `AS`; its name precedes it.
             if self._before == "as" or (self._before == "materialized" and self._before_that in {"as", "not"}):
                 inner.name = frame.name
@@ -181,18 +177,14 @@ class Reader:
         elif text == ";":
             # Only an END after a semicolon ends a trigger; others belong to CASE.
             is_over = (self._before_that, self._before) == (";", "end")
-            if self._kind == "trigger" and self._verb == "create" and not is_over:
-                self._next_of_trigger()
-            else:
+            if self._kind != "trigger" or self._verb != "create" or is_over:
                 self._finish()
                 return
+            # The next statement of the trigger's body.
+            self._close_all()
+            self._queries.append(Query())
+            self._frames = [_Frame(self._queries[-1])]
         self._step(text)
-
-    def _next_of_trigger(self) -> None:
-        """Start the next statement of a trigger's body."""
-        self._close_all()
-        self._queries.append(Query())
-        self._frames = [_Frame(self._queries[-1])]
 
     def _keyword(self, text: str) -> None:
         frame = self._frames[-1]
@@ -344,11 +336,7 @@ class Reader:
 
 
 def shapes_of(sql: str) -> tuple[Shape, ...]:
-    """The shapes of a text's statements.
-
-    Raises:
-        TooManyTokens: it has more than `MAX_TOKENS`.
-    """
+    """The shapes of a text's statements. Raises `TooManyTokens`."""
     reader = Reader()
     for kind, text in counted(tokens(sql)):
         reader.take(kind, text)

@@ -77,8 +77,7 @@ def without_explain(words: Sequence[Token]) -> Sequence[Token]:
 
 
 def verb_of_with(words: Iterator[Token]) -> Token | None:
-    """The verb after the last table expression's closing parenthesis, or None; `words`, those after WITH, are consumed
-    up to and including it."""
+    """The verb after the last table expression, or None; `words`, those after WITH, are consumed up to and with it."""
     depth = 0
     before = ""
     for word in words:

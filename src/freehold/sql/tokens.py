@@ -19,8 +19,7 @@ EVERY = 64  # tokens between two pauses: about 100 µs
 
 def breathe() -> None:
     """Let other threads run, if this thread is `paced`."""
-    pause = getattr(_local, "pause", None)
-    if pause is not None:
+    if pause := getattr(_local, "pause", None):
         pause()
 
 
@@ -121,10 +120,7 @@ def statement_spans(sql: str) -> Iterator[tuple[int, int]]:
 
 
 def spans(sql: str) -> Iterator[Span]:
-    """The whole text as tokens and the space between them, for texts of moderate length.
-
-    An unclosed token reaches to the end, see `is_closed`.
-    """
+    """A text of moderate length as tokens and space. An unclosed token reaches to the end: see `is_closed`."""
     for found in _TOKEN.finditer(sql):
         yield Span(_KINDS[found.lastindex or 0] or Kind.SPACE, *found.span())
 
@@ -146,11 +142,7 @@ def placed(sql: str) -> Iterator[tuple[Token, int, int]]:
 
 
 def counted(words: Iterable[Token]) -> Iterator[Token]:
-    """Yield the same tokens.
-
-    Raises:
-        TooManyTokens: there are more than `MAX_TOKENS`.
-    """
+    """Yield the same tokens. Raises `TooManyTokens`."""
     for number, word in enumerate(words):
         if number >= MAX_TOKENS:
             raise TooManyTokens
