@@ -1,10 +1,9 @@
 """Check a SQLite file before a tenant's database is created from it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -33,10 +32,8 @@ class BadBackup(InvalidInput):
         self.faults = list(faults)
 
 
-class OpenFile(Protocol):
-    """Opens a SQLite file as a read-only target. Raises `BadBackup`."""
-
-    def __call__(self, path: Path, /) -> AbstractAsyncContextManager[Target]: ...
+# Opens a SQLite file as a read-only target. Raises `BadBackup`.
+OpenFile = Callable[[Path], AbstractAsyncContextManager[Target]]
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +60,7 @@ class BackupCheck:
             await _require_whole(file)
             version = await _version(file, published)
             found = await read_schema(file)
-        except BadBackup:
-            raise
-        except Unavailable:
+        except (BadBackup, Unavailable):
             raise
         except FreeholdError as error:
             raise BadBackup([f"the file cannot be read as a database: {error}"]) from error

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,10 +38,7 @@ Verdict = Literal["same", "drifted", "diverged", "damaged", "unreadable", "suspe
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """One database. `repair` holds statements that would correct it, to be reviewed first.
-
-    `losses` is what they remove for good.
-    """
+    """One database. `repair` holds statements that would correct it, to be reviewed; `losses` is what they remove."""
 
     tenant: Tenant
     verdict: Verdict
@@ -77,11 +75,7 @@ class DriftCheck:
     _replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, tenants: AsyncIterator[Tenant]) -> AsyncIterator[Checked]:
-        """Yield each tenant's check, some at once and in no order. An unreadable database does not stop the others.
-
-        Raises:
-            CentralUnavailable: the check cannot continue.
-        """
+        """Yield each tenant's check, some at once, in no order; only `CentralUnavailable` stops the others."""
         links = await self._replay()
         running: set[asyncio.Task[Checked]] = set()
         try:
@@ -115,9 +109,8 @@ class DriftCheck:
         if reason := self._other_history(ledger, links, found):
             return OwnChange("diverged", (reason,))
         wanted = self._wanted[ledger[-1].version if ledger else 0]
-        if found.fingerprint == wanted.fingerprint:
-            return None
-        return OwnChange("drifted", tuple(differences(found, wanted)))
+        is_same = found.fingerprint == wanted.fingerprint
+        return None if is_same else OwnChange("drifted", tuple(differences(found, wanted)))
 
     async def _replay(self) -> Sequence[str]:
         """Replay all versions once to get the schema of each; return the chain hashes."""
@@ -145,8 +138,7 @@ class DriftCheck:
             reason = f"{error.file} is damaged ({error.reason}): `freehold tenants repair` sets it aside"
             return Checked(tenant=tenant, verdict="damaged", reasons=(reason,))
         except FreeholdError as error:
-            is_away = tenant.state is TenantState.SUSPENDED
-            verdict: Verdict = "suspended" if is_away else "unreadable"
+            verdict: Verdict = "suspended" if tenant.state is TenantState.SUSPENDED else "unreadable"
             return Checked(tenant=tenant, verdict=verdict, reasons=(describe(error),))
         version = ledger[-1].version if ledger else 0
         if reason := self._other_history(ledger, links, found):
@@ -179,7 +171,7 @@ class DriftCheck:
             found = await with_settings(target, found)
             repair = await difference(found, wanted, scratch=self.scratch)
         except (CannotDiff, SchemaUnreadable, Unavailable) as error:
-            reasons = (*reasons, f"no repair is known: {error}")
+            reasons += (f"no repair is known: {error}",)
             return Checked(tenant=tenant, verdict="drifted", version=version, reasons=reasons)
         return Checked(
             tenant=tenant,
@@ -194,11 +186,10 @@ class DriftCheck:
 
 async def _unfit(target: Target, found: Schema) -> list[Table]:
     """Return its full-text indexes with faults. One that takes too long to check does not count as faulty."""
-    try:
+    with suppress(TimeoutError, Unavailable):
         async with asyncio.timeout(_PATIENCE_S):
             return await unfit_indexes(target, found)
-    except (TimeoutError, Unavailable):
-        return []
+    return []
 
 
 def _with_indexes(checked: Checked, unfit: Sequence[Table]) -> Checked:

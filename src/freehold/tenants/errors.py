@@ -13,9 +13,7 @@ class DatabaseSuspended(Forbidden):
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(
-            f"your database is suspended: {reason}"
-            if reason
-            else "your database is suspended; ask the operator of this service"
+            f"your database is suspended{f': {reason}' if reason else '; ask the operator of this service'}"
         )
         self.reason = reason
 

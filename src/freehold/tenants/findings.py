@@ -6,10 +6,7 @@ import msgspec
 
 
 class Kind(StrEnum):
-    """What is wrong, as `reconcile --json` names it.
-
-    `foreign`, `elsewhere` and `taken_back` are not repaired and do not count as left.
-    """
+    """What is wrong, as `reconcile --json` names it. Those in `NOT_OURS` are not repaired and do not count as left."""
 
     ORPHAN = "orphan"  # a database whose tenant was deleted, or with our kind of name and no tenant
     FOREIGN = "foreign"  # a database with another kind of name

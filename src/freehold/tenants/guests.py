@@ -66,11 +66,7 @@ class GuestDatabases:
         return await self.tenants.database_of(guest_id, subject, asked)
 
     async def delete(self, user_id: str, guest_id: str) -> None:
-        """Delete the guest and their database permanently.
-
-        Raises:
-            NotFound: the user has no such guest.
-        """
+        """Delete the guest and their database permanently. Raises `NotFound` if the user has no such guest."""
         if not await self.links.delete(user_id, guest_id, self.clock()):
             raise NotFound("you have no such guest database")
         log.info("tenant.guest_database_given_up", user_id=user_id, guest_id=guest_id)

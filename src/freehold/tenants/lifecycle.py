@@ -193,8 +193,7 @@ class Lifecycle:
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: it cannot be read.
             CannotBeCopied: the file is incomplete.
         """
-        copy = await self.store.find_copy(reference)
-        tenant = copy or await self._here(reference, _WHOLE, "exported")
+        tenant = await self.store.find_copy(reference) or await self._here(reference, _WHOLE, "exported")
         async with self._reserved(tenant) as scratch_name:
             copied = await self.provider.export(tenant.database_name, path, scratch_name)
         await self.store.exported(tenant)
@@ -280,9 +279,9 @@ class Lifecycle:
 
     async def _here(self, reference: str, states: tuple[TenantState, ...], what: str) -> Tenant:
         tenant = await self.store.find(reference)
-        if tenant.state is TenantState.DELETED and tenant.state in states:
-            return tenant
         if tenant.state is TenantState.DELETED:
+            if tenant.state in states:
+                return tenant
             raise DatabaseDeleted(
                 "the database was deleted; `freehold tenants restore` of an export makes another one, and"
                 " `freehold tenants create` an empty one"
@@ -306,12 +305,8 @@ class Lifecycle:
         """Reserve a name for a new database, which is deleted unless a tenant gets it in the end."""
         name = new_database_name()
         await self.store.reserve(name, self.provider.name, tenant.tenant_id, self.clock.now_ms() + _LEASE_MS)
-
-        async def keep() -> None:
-            await self.store.keep(name, self.clock.now_ms() + _LEASE_MS)
-
         try:
-            async with renewed(_RENEW_S, self.clock, keep):
+            async with renewed(_RENEW_S, self.clock, lambda: self.store.keep(name, self.clock.now_ms() + _LEASE_MS)):
                 yield name
         finally:
             with contextlib.suppress(CentralUnavailable):  # its lease expires

@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from freehold.tenants.types import Tenant, TenantState
+
+T = TypeVar("T")
 
 _PAGE = 500
 
@@ -60,3 +62,15 @@ class TenantListing:
     async def counts(self) -> Mapping[TenantState, int]:
         """Return the number of tenants by state, without empty states."""
         return await self.store.counts()
+
+
+async def in_parts(items: AsyncIterator[T], size: int) -> AsyncIterator[list[T]]:
+    """Yield this many at a time; the last part may be smaller."""
+    part: list[T] = []
+    async for item in items:
+        part.append(item)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part

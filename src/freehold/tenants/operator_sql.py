@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from freehold.audit.types import Event
+from freehold.audit.types import Event, Facts
 from freehold.errors import Conflict, Forbidden, InvalidInput
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, CondIsAutocommit, CondNot, CondOk, Stmt, StmtResult
 from freehold.migrate.faults import BadMigration
@@ -79,7 +79,14 @@ class OperatorSql:
         _require_allowed(statements, profile)
         if others := sorted(set(_MADE_FOR.findall(script)) - {tenant.database_name}):
             raise SqlRefused(f"the script was made for {', '.join(others[:3])}, not for {tenant.database_name}")
-        await self.record(_event(tenant, script, len(statements), writes=writes))
+        details: Facts = {
+            "database": tenant.database_name,
+            "writes": writes,
+            "statements": len(statements),
+            "sql": script[:_RECORDED_CHARS],
+            "sha256": hashlib.sha256(script.encode()).hexdigest(),
+        }
+        await self.record(Event("tenant.sql_run", f"tenant:{tenant.tenant_id}", details))
         # A setting such as foreign keys off has an effect outside a transaction only.
         ours = writes and len(statements) > 1 and all(verb(each) is Verb.OTHER for each in statements)
         steps = ["BEGIN IMMEDIATE", *statements, "COMMIT"] if ours else statements
@@ -128,14 +135,3 @@ def _require_done(done: BatchResult, steps: Sequence[str], *, ours: bool) -> Non
             raise SqlFailed(f"statement {max(number, 1)} failed: {error.message}{code}{undone}")
     if done.step_results[len(steps)] is not None:
         raise SqlFailed("the script leaves its transaction open, so it was undone; end it with COMMIT")
-
-
-def _event(tenant: Tenant, script: str, count: int, *, writes: bool) -> Event:
-    details: dict[str, str | int | bool | None] = {
-        "database": tenant.database_name,
-        "writes": writes,
-        "statements": count,
-        "sql": script[:_RECORDED_CHARS],
-        "sha256": hashlib.sha256(script.encode()).hexdigest(),
-    }
-    return Event("tenant.sql_run", f"tenant:{tenant.tenant_id}", details)

@@ -112,25 +112,18 @@ class OperationsWorker:
                 await self.also()
             return await self.pending_operations.next_due_ms(self.provider.name)
 
-        async def claim(limit: int, lease_until_ms: int) -> Sequence[PendingOperation]:
-            return await self._claim(self.clock.now_ms(), limit, lease_until_ms)
-
         await Worker(
             clock=self.clock,
             config=_CONFIG,
             next_due_ms=next_due_ms,
-            claim=claim,
+            claim=lambda limit, lease_until_ms: self._claim(self.clock.now_ms(), limit, lease_until_ms),
             do=self._do,
             record=self._record,
             cooldown=Cooldown(self.random),
         ).run()
 
     async def drain(self, *, only_of: str | None = None) -> list[Done]:
-        """Do what is due now, each once; return the results.
-
-        Raises:
-            CentralUnavailable: nothing more can be done at the moment.
-        """
+        """Do what is due now, each once; return the results. Raises `CentralUnavailable`."""
         due_by_ms, found = self.clock.now_ms(), list[Done]()
 
         async def due_now() -> int:
@@ -177,18 +170,15 @@ class OperationsWorker:
         return None
 
     async def _see_to(self, operation: PendingOperation) -> None:
-        name = operation.database_name
-        match operation.kind:
-            case OperationKind.SUSPEND:
-                await self._suspend(operation)
-            case OperationKind.DELETE | OperationKind.DISCARD:
-                await self.provider.delete(name)
-                if await self.provider.find(name) is not None:
-                    raise ProviderUnavailable("the provider still has the database after deleting it")
-                if await self.pending_operations.done(operation):
-                    log.info(
-                        "database.deleted", database=name, tenant_id=operation.tenant_id, kind=operation.kind.value
-                    )
+        name, kind = operation.database_name, operation.kind
+        if kind is OperationKind.SUSPEND:
+            await self._suspend(operation)
+            return
+        await self.provider.delete(name)
+        if await self.provider.find(name) is not None:
+            raise ProviderUnavailable("the provider still has the database after deleting it")
+        if await self.pending_operations.done(operation):
+            log.info("database.deleted", database=name, tenant_id=operation.tenant_id, kind=kind.value)
 
     async def _suspend(self, operation: PendingOperation) -> None:
         with contextlib.suppress(NotFound):  # nothing that could be read; `reconcile` reports that it is missing
@@ -202,20 +192,18 @@ class OperationsWorker:
 
     async def _record(self, ended: Sequence[tuple[PendingOperation, Exception | None]]) -> None:
         for operation, error in ended:
-            if error is not None:
-                await self._failed(operation, error)
-
-    async def _failed(self, operation: PendingOperation, error: Exception) -> None:
-        failures, text = operation.attempts + 1, describe(error)
-        delay_s = SOON.delay_s(failures, self.random)
-        if is_worth_a_line(failures):
-            log.warning(
-                "operation.delayed",
-                kind=operation.kind.value,
-                database=operation.database_name,
-                tenant_id=operation.tenant_id,
-                attempts=failures,
-                retry_in_s=round(delay_s, 1),
-                reason=text,
-            )
-        await self.pending_operations.failed(operation, text, self.clock.now_ms() + int(delay_s * 1000))
+            if error is None:
+                continue
+            failures, text = operation.attempts + 1, describe(error)
+            delay_s = SOON.delay_s(failures, self.random)
+            if is_worth_a_line(failures):
+                log.warning(
+                    "operation.delayed",
+                    kind=operation.kind.value,
+                    database=operation.database_name,
+                    tenant_id=operation.tenant_id,
+                    attempts=failures,
+                    retry_in_s=round(delay_s, 1),
+                    reason=text,
+                )
+            await self.pending_operations.failed(operation, text, self.clock.now_ms() + int(delay_s * 1000))

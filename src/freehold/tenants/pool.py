@@ -1,6 +1,7 @@
 """Ready databases at the newest version, so that a sign-up need not wait for its provider."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -115,13 +116,11 @@ class Pool:
 
     async def _is_fit(self, name: str, schema: SchemaKey) -> bool:
         """Check the database itself: the central rows may be outdated."""
-        try:
+        with suppress(FreeholdError):
             target = await self.provider.open(name)
-            if await read_ledger(target) != LedgerState(schema.schema_version, schema.chain):
-                return False
-            return (await read_schema(target)).fingerprint == schema.fingerprint
-        except FreeholdError:
-            return False
+            is_at_version = await read_ledger(target) == LedgerState(schema.schema_version, schema.chain)
+            return is_at_version and (await read_schema(target)).fingerprint == schema.fingerprint
+        return False
 
     async def _wanted(self) -> SchemaKey | None:
         found = await self.snapshot()

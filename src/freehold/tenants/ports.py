@@ -30,21 +30,13 @@ class DatabaseProvider(Protocol):
         """
 
     async def find(self, database_name: str) -> Database | None:
-        """Return the database, or None if it does not exist.
-
-        Raises:
-            ProviderUnavailable: no answer.
-        """
+        """Return the database, or None if it does not exist. Raises `ProviderUnavailable`."""
 
     async def locate(self, database_name: str) -> Database | None:
         """As `find`, but may be cached for some minutes: a database's location never changes."""
 
     async def delete(self, database_name: str) -> None:
-        """Delete the database with all its data; no error if it is already gone.
-
-        Raises:
-            ProviderUnavailable: no answer; whether it is gone is unknown.
-        """
+        """Delete the database with its data, or do nothing without one. After `ProviderUnavailable` it may be gone."""
 
     def names(self) -> AsyncIterator[Sequence[str]] | None:
         """Yield the names of all databases, page by page, in no particular order.
@@ -54,11 +46,7 @@ class DatabaseProvider(Protocol):
         """
 
     async def create_empty(self, database_name: str) -> None:
-        """Create the database without any table. No database of that name may exist.
-
-        Raises:
-            InvalidInput, ProviderUnavailable: as `create`.
-        """
+        """Create the database without any table. No database of that name may exist. Raises as `create` does."""
 
     async def suspend(self, database_name: str, reason: str = "") -> None:
         """Refuse every read and write until `resume`, including those of open streams and of replicas. Idempotent.
@@ -104,11 +92,7 @@ class DatabaseProvider(Protocol):
         """
 
     async def open(self, database_name: str) -> Target:
-        """Return the database as a target for migrations, with full rights.
-
-        Raises:
-            NotFound: no such database; raised here or when the target is first used.
-        """
+        """Return the database as a target with full rights. Raises `NotFound`, here or when it is first used."""
 
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """Issue a token that opens this database only; `subject` says for whom, e.g. a session's id.
@@ -133,11 +117,7 @@ class DatabaseProvider(Protocol):
         """
 
     async def check(self) -> None:
-        """Check that databases can be reached and created.
-
-        Raises:
-            ProviderUnavailable: with the reason.
-        """
+        """Check that databases can be reached and created. Raises `ProviderUnavailable` with the reason."""
 
 
 class TenantStore(ListedTenants, Protocol):

@@ -3,7 +3,7 @@
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -109,16 +109,7 @@ class Provisioner:
                     failed.append(outcome)
                 on_end(outcome)
 
-        worker = Worker(
-            clock=self._clock,
-            config=self._config,
-            next_due_ms=due_now,
-            claim=claim,
-            do=self._do,
-            record=record,
-            renew=self._renew,
-            give_back=self._give_back,
-        )
+        worker = replace(self._background, next_due_ms=due_now, claim=claim, record=record, cooldown=None)
         await worker.run()
         return failed
 
@@ -151,10 +142,8 @@ class Provisioner:
 
     async def _with_database(self, tenant: Tenant) -> Tenant:
         """Return the tenant with its database: a waiting one if the tenant is new and there is one, or its own."""
-        if self._take_waiting is not None and not tenant.attempts:
-            name = await self._take_waiting(tenant)
-            if name is not None:
-                return msgspec.structs.replace(tenant, database_name=name)
+        if self._take_waiting and not tenant.attempts and (name := await self._take_waiting(tenant)):
+            return msgspec.structs.replace(tenant, database_name=name)
         await self._provider.create(tenant.database_name)
         return tenant
 

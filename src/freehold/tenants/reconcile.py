@@ -11,7 +11,7 @@ from freehold.log import get_logger
 from freehold.migrate.ledger import read_ledger
 from freehold.tenants.errors import describe
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
-from freehold.tenants.listing import ListedTenants
+from freehold.tenants.listing import ListedTenants, TenantListing
 from freehold.tenants.names import is_ours
 from freehold.tenants.pending_operations import Done, OperationKind, OperationsWorker
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
@@ -149,10 +149,12 @@ class _Run:
             self.left[kind] += 1
         if kind is Kind.MISSING:
             log.error("tenant.database_missing", tenant_id=tenant_id, database=database_name, detail=detail)
-        finding = Finding(
-            kind=kind, database_name=database_name, tenant_id=tenant_id, is_repaired=repaired, detail=detail
+        self.on_finding(
+            Finding(kind=kind, database_name=database_name, tenant_id=tenant_id, is_repaired=repaired, detail=detail)
         )
-        self.on_finding(finding)
+
+    def _note_tenant(self, kind: Kind, tenant: Tenant, detail: str, *, repaired: bool = False) -> None:
+        self._note(kind, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=detail)
 
     # From the provider to the central database -----------------------------------------------------------
 
@@ -198,8 +200,7 @@ class _Run:
 
     async def _tenant(self, tenant: Tenant, *, knows_orphans: bool) -> None:
         if tenant.provider != self.parts.provider.name:
-            detail = f"its database is at the provider `{tenant.provider}`"
-            self._note(Kind.ELSEWHERE, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
+            self._note_tenant(Kind.ELSEWHERE, tenant, f"its database is at the provider `{tenant.provider}`")
             return
         match tenant.state:
             case TenantState.READY:
@@ -207,8 +208,7 @@ class _Run:
             case TenantState.SUSPENDED:
                 await self._suspended(tenant)
             case TenantState.DELETING:
-                detail = tenant.error or "to be deleted"
-                self._note(Kind.DELETING, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
+                self._note_tenant(Kind.DELETING, tenant, tenant.error or "to be deleted")
             case TenantState.DELETED if not knows_orphans:
                 await self._orphan(tenant.database_name, "its tenant was deleted", may_delete=True)
             case _:
@@ -222,9 +222,13 @@ class _Run:
             if version > tenant.schema_version and not self.options.dry_run:
                 await self.parts.catalogue.record_version(tenant, version)
             if version < self.newest and await self.parts.catalogue.is_held(tenant):
-                self._taken_back(tenant, version)
+                # Not a fault: someone had a reason.
+                detail = f"at version {version} of {self.newest}, since it was taken back from a rollout"
+                self._note_tenant(Kind.TAKEN_BACK, tenant, detail)
             elif version < self.newest and not self.options.dry_run:
-                await self._bring_up(tenant, version, await self.parts.bring_up_to_date(target))
+                now = await self.parts.bring_up_to_date(target)
+                await self.parts.catalogue.record_version(tenant, now)
+                self._behind(tenant, version, repaired=now >= self.newest)
             elif version < self.newest:
                 self._behind(tenant, version, repaired=False)
             elif version != tenant.schema_version and not self.options.dry_run:
@@ -232,21 +236,11 @@ class _Run:
         except NotFound:
             self.missing.append(tenant)
         except Forbidden:
-            await self._closed(tenant)
-        except Unavailable as error:
-            self._unwell(Kind.UNCHECKED, tenant, error)
-        except FreeholdError as error:
-            self._unwell(Kind.BEHIND, tenant, error)
-
-    async def _closed(self, tenant: Tenant) -> None:
-        try:
             await self._reopen(tenant)
+        except Unavailable as error:
+            self._note_tenant(Kind.UNCHECKED, tenant, describe(error))
         except FreeholdError as error:
-            self._unwell(Kind.UNCHECKED, tenant, error)
-
-    async def _bring_up(self, tenant: Tenant, before: int, version: int) -> None:
-        await self.parts.catalogue.record_version(tenant, version)
-        self._behind(tenant, before, repaired=version >= self.newest)
+            self._note_tenant(Kind.BEHIND, tenant, describe(error))
 
     def _behind(self, tenant: Tenant, version: int, *, repaired: bool) -> None:
         detail = f"at version {version} of {self.newest}"
@@ -254,42 +248,36 @@ class _Run:
             detail += f", and it was at {tenant.schema_version} before"
         if repaired:
             detail += "; brought up"
-        self._note(Kind.BEHIND, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=detail)
-
-    def _taken_back(self, tenant: Tenant, version: int) -> None:
-        """Report it, but not as a fault: someone had a reason."""
-        detail = f"at version {version} of {self.newest}, since it was taken back from a rollout"
-        self._note(Kind.TAKEN_BACK, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
-
-    def _unwell(self, kind: Kind, tenant: Tenant, error: Exception) -> None:
-        self._note(kind, tenant.database_name, tenant.tenant_id, repaired=False, detail=describe(error))
+        self._note_tenant(Kind.BEHIND, tenant, detail, repaired=repaired)
 
     async def _suspended(self, tenant: Tenant) -> None:
         try:
             found = await self.parts.provider.find(tenant.database_name)
-            if found is not None and not found.is_suspended:
-                await self._close(tenant)
+            if found is None or found.is_suspended:
+                return
+            if not self.options.dry_run:
+                await self.parts.provider.suspend(tenant.database_name, tenant.error or "")
         except Unavailable as error:
-            self._unwell(Kind.UNCHECKED, tenant, error)
-
-    async def _close(self, tenant: Tenant) -> None:
-        if not self.options.dry_run:
-            await self.parts.provider.suspend(tenant.database_name, tenant.error or "")
-        self._tell(Kind.NOT_SUSPENDED, tenant, "its tenant is suspended, but it answers", "suspended again")
+            self._note_tenant(Kind.UNCHECKED, tenant, describe(error))
+        else:
+            self._tell(Kind.NOT_SUSPENDED, tenant, "its tenant is suspended, but it answers", "suspended again")
 
     async def _reopen(self, tenant: Tenant) -> None:
         """Resume the database of a ready tenant if it is suspended."""
-        found = await self.parts.provider.find(tenant.database_name)
-        if found is None or not found.is_suspended:
-            raise ProviderUnavailable("its database refuses to be read")
-        if not self.options.dry_run:
-            await self.parts.provider.resume(tenant.database_name)
-        self._tell(Kind.WRONGLY_SUSPENDED, tenant, "its tenant is ready, but it is suspended", "resumed")
+        try:
+            found = await self.parts.provider.find(tenant.database_name)
+            if found is None or not found.is_suspended:
+                raise ProviderUnavailable("its database refuses to be read")
+            if not self.options.dry_run:
+                await self.parts.provider.resume(tenant.database_name)
+        except FreeholdError as error:
+            self._note_tenant(Kind.UNCHECKED, tenant, describe(error))
+        else:
+            self._tell(Kind.WRONGLY_SUSPENDED, tenant, "its tenant is ready, but it is suspended", "resumed")
 
     def _tell(self, kind: Kind, tenant: Tenant, what: str, repair: str) -> None:
         repaired = not self.options.dry_run
-        detail = f"{what}; {repair}" if repaired else what
-        self._note(kind, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=detail)
+        self._note_tenant(kind, tenant, f"{what}; {repair}" if repaired else what, repaired=repaired)
 
     # What follows ------------------------------------------------------------------------------------------
 
@@ -304,15 +292,15 @@ class _Run:
                 tenant, "its database was missing and is created again"
             )
             text = "its database was missing and is created again, empty" if repaired else detail
-            self._note(Kind.MISSING, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=text)
+            self._note_tenant(Kind.MISSING, tenant, text, repaired=repaired)
 
     async def _pending(self) -> None:
         if not self.options.dry_run:
             await self._provision()
         for state in UNPROVISIONED:
-            async for tenant in self._each(state):
-                detail = tenant.error or "waits for its database"
-                self._note(Kind.PENDING, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
+            async for tenant in TenantListing(self.parts.catalogue).each(state=state):
+                if tenant.provider == self.parts.provider.name:
+                    self._note_tenant(Kind.PENDING, tenant, tenant.error or "waits for its database")
 
     async def _provision(self) -> None:
         catalogue, clock, provider = self.parts.catalogue, self.parts.clock, self.parts.provider.name
@@ -326,13 +314,4 @@ class _Run:
 
     def _provisioned(self, outcome: Outcome) -> None:
         if outcome.error is None:  # failures are found again in their rows
-            tenant = outcome.tenant
-            self._note(Kind.PENDING, tenant.database_name, tenant.tenant_id, repaired=True, detail="provisioned")
-
-    async def _each(self, state: TenantState) -> AsyncIterator[Tenant]:
-        after = ""
-        while page := await self.parts.catalogue.page(after=after, limit=_PAGE, state=state):
-            after = page[-1].tenant_id
-            for tenant in page:
-                if tenant.provider == self.parts.provider.name:
-                    yield tenant
+            self._note_tenant(Kind.PENDING, outcome.tenant, "provisioned", repaired=True)

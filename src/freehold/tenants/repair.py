@@ -25,6 +25,7 @@ from freehold.migrate.target import Target
 from freehold.tenants.backup import BadBackup, OpenFile
 from freehold.tenants.drift import Checked
 from freehold.tenants.errors import DatabaseDamaged, describe
+from freehold.tenants.listing import in_parts
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.types import Tenant, TenantState
 
@@ -58,18 +59,10 @@ class DatabaseFiles(Protocol):
         """Return what is wrong with this database's files, if that can be seen."""
 
     def alone(self, database_name: str) -> AbstractAsyncContextManager[None]:
-        """Exclude other repairs of this database while this is entered; waits for a running one.
-
-        Raises:
-            NotFound, Conflict: it does not exist, or another repair takes too long.
-        """
+        """Exclude other repairs of this database while entered. Raises `NotFound`, and `Conflict` after a long wait."""
 
     async def copy(self, database_name: str, folder: Path) -> Path:
-        """Copy the data, including commits that are not in its file yet, to a SQLite file in a folder.
-
-        Raises:
-            NotFound, Conflict: it does not exist, cannot be read, or is open elsewhere.
-        """
+        """Copy the data, with commits not in its file yet, to a SQLite file. Raises `NotFound`, `Conflict`."""
 
     async def set_aside(self, database_name: str, file: str) -> str:
         """Rename a file beside the data and return the new name. Raises as `copy` does."""
@@ -126,7 +119,7 @@ class Repair:
         """
         names = None if await self._is_running() else set(await self.files.damaged())
         count = 0
-        async for part in _parts(tenants):
+        async for part in in_parts(tenants, _AT_ONCE):
             looks = [self._is_broken(tenant, names) for tenant in part]
             for tenant, is_broken in zip(part, await asyncio.gather(*looks), strict=True):
                 count += 1
@@ -155,8 +148,7 @@ class Repair:
 
     async def _repaired(self, tenant: Tenant, damage: DatabaseDamaged, *, is_running: bool, dry_run: bool) -> Repaired:
         with tempfile.TemporaryDirectory(prefix="freehold-repair-") as folder:
-            copy = await self.files.copy(tenant.database_name, Path(folder))
-            before, findings = await self._look_at(copy)
+            before, findings = await self._look_at(await self.files.copy(tenant.database_name, Path(folder)))
         done = Repaired(
             tenant=tenant,
             outcome="would_repair",
@@ -261,17 +253,6 @@ class Repair:
         if checked.verdict != "same":
             found += [f"its schema is not that of version {checked.version}: {', '.join(checked.reasons)}"]
         return msgspec.structs.replace(done, rows=after.total, findings=tuple(found))
-
-
-async def _parts(tenants: AsyncIterator[Tenant]) -> AsyncIterator[list[Tenant]]:
-    part: list[Tenant] = []
-    async for tenant in tenants:
-        part.append(tenant)
-        if len(part) == _AT_ONCE:
-            yield part
-            part = []
-    if part:
-        yield part
 
 
 async def _content(target: Target) -> _Content:

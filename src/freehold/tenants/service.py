@@ -27,10 +27,7 @@ async def never_rotated(_database_name: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """Issues tokens for databases. The provisioner creates the databases.
-
-    `generation` returns how often a database's tokens were revoked.
-    """
+    """Issues tokens for databases. `generation` returns how often a database's tokens were revoked."""
 
     store: TenantStore
     provider: DatabaseProvider

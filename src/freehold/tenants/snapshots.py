@@ -55,29 +55,18 @@ class Snapshots:
         self._refused: set[str] = set()
 
     async def get(self) -> Snapshot | None:
-        """Return the snapshot of the newest version, or None if tenants have to replay its history.
-
-        Raises:
-            RegistryTampered, CentralUnavailable: the registry cannot be read.
-        """
+        """Return the newest version's snapshot; None if tenants have to replay. Raises as `published` does."""
         return await self._of(await self._published())
 
     async def history(self) -> History:
-        """Return everything published, for appliers: the same object until more is published.
-
-        Raises:
-            RegistryTampered, CentralUnavailable: the registry cannot be read.
-        """
+        """Return everything published, the same object until more is. Raises as `published` does."""
         published = await self._published()
         if self._history is None or self._history[0] is not published:
             self._history = (published, History(published.migrations))
         return self._history[1]
 
     async def bring_up_to_date(self, target: Target) -> int:
-        """Migrate a database to the newest version; see `BringUpToDate`. A fresh one is loaded from the snapshot.
-
-        Raises as `apply` does.
-        """
+        """Implements `BringUpToDate`. A fresh database is loaded from the snapshot. Raises as `apply` does."""
         published = await self._published()
         snapshot = await self._of(published)
         is_proven = snapshot is not None and (not self._prove or snapshot.chain in self._proven)

@@ -68,10 +68,7 @@ def level_of(profile: Profile) -> AccessLevel:
 
 
 class DatabaseToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A short-lived token for one database. Never stored, never logged.
-
-    `profile` is what the database will actually allow.
-    """
+    """A short-lived token for one database, never stored or logged. `profile` is what the database really allows."""
 
     text: str
     profile: Profile
@@ -87,10 +84,7 @@ class DatabaseToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a tenant's database is. `url` is for official clients and ends in `/`.
-
-    `is_suspended`: its provider refuses all reads and writes.
-    """
+    """Where a database is. `url`, for official clients, ends in `/`. If `is_suspended`, nobody can read or write."""
 
     db_id: str
     name: str

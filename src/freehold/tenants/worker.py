@@ -78,15 +78,6 @@ class Cooldown:
             self.failures = 0
 
 
-async def _none_renewed(_claims: Sequence[object], _lease_until_ms: int) -> Sequence[Any]:
-    """For work that ends before its lease does."""
-    return ()
-
-
-async def _none_given_back(_claims: Sequence[object]) -> None:
-    """For work that is due again when its lease expires."""
-
-
 @dataclass(slots=True, kw_only=True)
 class Worker(Generic[ClaimT, OutcomeT]):
     """Any number may share the work, and each may be killed at any time: all lasting state is in rows.
@@ -97,8 +88,8 @@ class Worker(Generic[ClaimT, OutcomeT]):
     - `claim` claims up to a number of due items, under a lease until a given time.
     - `do` does one, and never raises.
     - `record` records outcomes, each with the claim as last renewed.
-    - `renew` returns the claims that are still ours, with the longer lease.
-    - `give_back` returns claims unfinished.
+    - `renew` returns the claims that are still ours, with the longer lease; None for work that ends before its lease.
+    - `give_back` returns claims unfinished; None for work that is due again when its lease expires.
     - `room` is how many run at once, `wanted` how many to claim while this many wait for room. By default nothing
       waits: as many are claimed as there is room for.
 
@@ -112,8 +103,8 @@ class Worker(Generic[ClaimT, OutcomeT]):
     claim: Callable[[int, int], Awaitable[Sequence[ClaimT]]]
     do: Callable[[ClaimT], Coroutine[Any, Any, OutcomeT]]
     record: Callable[[Sequence[tuple[ClaimT, OutcomeT]]], Awaitable[None]]
-    renew: Callable[[Sequence[ClaimT], int], Awaitable[Sequence[ClaimT]]] = _none_renewed
-    give_back: Callable[[Sequence[ClaimT]], Awaitable[None]] = _none_given_back
+    renew: Callable[[Sequence[ClaimT], int], Awaitable[Sequence[ClaimT]]] | None = None
+    give_back: Callable[[Sequence[ClaimT]], Awaitable[None]] | None = None
     room: Callable[[], int] | None = None
     wanted: Callable[[int], int] | None = None
     cooldown: Cooldown | None = None
@@ -141,8 +132,7 @@ class Worker(Generic[ClaimT, OutcomeT]):
     def wake(self) -> None:
         """Look for due work at once. Takes microseconds; any thread may call it."""
         self._is_woken = True
-        loop = self._loop
-        if loop is not None:
+        if loop := self._loop:
             with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody sleeps in it
                 loop.call_soon_threadsafe(self._stirred.set)
 
@@ -204,9 +194,9 @@ class Worker(Generic[ClaimT, OutcomeT]):
                 self._recording = self._start(self._record())
             else:
                 alarms.append(record_from_ms)
-        if self._held and self._renewing is None:
+        if self._held and self._renewing is None and self.renew is not None:
             if now_ms >= self._renew_from_ms:
-                self._renewing = self._start(self._renew())
+                self._renewing = self._start(self._renew(self.renew))
             else:
                 alarms.append(self._renew_from_ms)
         if alarms:
@@ -270,9 +260,9 @@ class Worker(Generic[ClaimT, OutcomeT]):
                 self._waiting.append(claim.key)
             self._held[claim.key] = claim
 
-    async def _renew(self) -> None:
+    async def _renew(self, renew: Callable[[Sequence[ClaimT], int], Awaitable[Sequence[ClaimT]]]) -> None:
         self._renew_soon()
-        for claim in await self.renew(list(self._held.values()), self._lease_end_ms()):
+        for claim in await renew(list(self._held.values()), self._lease_end_ms()):
             self._held[claim.key] = claim
 
     def _renew_soon(self) -> None:
@@ -303,7 +293,7 @@ class Worker(Generic[ClaimT, OutcomeT]):
             await self._record()
         back = list(self._held.values())
         self._held.clear()
-        if back:
+        if back and self.give_back is not None:
             await self.give_back(back)
 
     def _lease_end_ms(self) -> int:
@@ -328,16 +318,16 @@ async def within(limit_s: float, clock: Clock, work: Coroutine[Any, Any, T]) -> 
 @asynccontextmanager
 async def renewed(every_s: float, clock: Clock, renew: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
     """Renew something periodically inside the `async with` block; a failed renewal is followed by the next."""
-    renewing = asyncio.create_task(_renew_again_and_again(every_s, clock, renew))
+
+    async def renew_again_and_again() -> None:
+        while True:
+            await clock.sleep(every_s)
+            with contextlib.suppress(CentralUnavailable):
+                await renew()
+
+    renewing = asyncio.create_task(renew_again_and_again())
     try:
         yield
     finally:
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
-
-
-async def _renew_again_and_again(every_s: float, clock: Clock, renew: Callable[[], Awaitable[object]]) -> None:
-    while True:
-        await clock.sleep(every_s)
-        with contextlib.suppress(CentralUnavailable):
-            await renew()
