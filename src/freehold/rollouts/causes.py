@@ -99,7 +99,8 @@ class Causes:
             for at, word in enumerate(words):
                 columns.setdefault(at, set()).add(word)
         for form, columns in words_at.items():
-            self._open.setdefault(form, set()).update(_at_many(columns))
+            many = (at for at, words in columns.items() if len(words) > _VARIANTS)
+            self._open.setdefault(form, set()).update(many)
         groups, self._groups = self._groups, {}
         for key, group in groups.items():
             found = self._groups.setdefault(self._opened(key), group)
@@ -117,7 +118,7 @@ def _folded(groups: dict[_Key, _Group]) -> Iterator[_Group]:
             same.take(group.tenants, group.examples)
     smallest_first = sorted(found.items(), key=lambda each: each[1].tenants)
     forms = [
-        (kind, _form(words), group)
+        (kind, re.compile(" ".join(".+" if word == _ANY else re.escape(word) for word in words)), group)
         for (kind, words), group in reversed(smallest_first)
         if 0 < words.count(_ANY) <= _GAPS < len(words) - words.count(_ANY) and group.tenants > _VARIANTS
     ][:_FORMS]
@@ -129,14 +130,6 @@ def _folded(groups: dict[_Key, _Group]) -> Iterator[_Group]:
                 break
         else:
             yield group
-
-
-def _form(words: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(" ".join(".+" if word == _ANY else re.escape(word) for word in words))
-
-
-def _at_many(columns: dict[int, set[str]]) -> Iterator[int]:
-    return (at for at, words in columns.items() if len(words) > _VARIANTS)
 
 
 def _parts(error: str) -> tuple[str, tuple[str, ...]]:

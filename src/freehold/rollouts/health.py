@@ -57,8 +57,7 @@ def _look(sql: str) -> tuple[BatchStep, ...]:
 
 async def _unwell(open_database: Callable[[str], Awaitable[Target]], name: str, sql: str) -> str | None:
     try:
-        target = await open_database(name)
-        (answer,) = await target.run([Batch(_look(sql))])
+        (answer,) = await (await open_database(name)).run([Batch(_look(sql))])
     except FreeholdError as error:
         return f"the health query could not be run on {name}: {error}"
     if error_ := answer.step_errors[1]:

@@ -25,16 +25,16 @@ _ERROR_CHARS = 500
 _BACKOFF = Backoff(base_s=0.5, cap_s=30.0)
 
 
+@dataclass(slots=True)
 class _Counting:
     """A target that counts its round trips."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self.requests = 0
+    target: Target
+    requests: int = 0
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
         self.requests += 1
-        return await self._target.run(batches)
+        return await self.target.run(batches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,9 @@ class MigrateOne:
             ended = Ended(step=step, state="migrated" if done.applied else "skipped", version=done.version)
         except Exception as error:  # no tenant's error may stop the others
             ended = self._failed(step, error)
-            if counting is not None and _may_be_its_own_doing(ended):
+            # A database that failed to answer once is retried before its user's own change is looked for.
+            may_be_its_own = ended.state == "failed" or ended.step.attempts > 0 or ended.cause == DatabaseFull.code
+            if counting is not None and may_be_its_own:
                 ended = await self._told_apart(ended, counting)
         return msgspec.structs.replace(
             ended, requests=0 if counting is None else counting.requests, duration_ms=self.clock.now_ms() - began_ms
@@ -102,11 +104,6 @@ class MigrateOne:
 
 def _drifted(ended: Ended, why: str, cause: str) -> Ended:
     return Ended(step=ended.step, state="drifted", error=f"{why}; {ended.error}"[:_ERROR_CHARS], cause=cause)
-
-
-def _may_be_its_own_doing(ended: Ended) -> bool:
-    """Return whether to look for the user's own change; a database that failed to answer once is retried first."""
-    return ended.state == "failed" or ended.step.attempts > 0 or ended.cause == DatabaseFull.code
 
 
 # A migration may need as much space again as there is data. No user may stop a release by using it up.

@@ -115,10 +115,7 @@ class WorkerStore(Protocol):
 
 
 class RestorePointStore(Protocol):
-    """Copies of tenants' databases from before a rollout changed them.
-
-    Each method is one short transaction. All raise `CentralUnavailable`.
-    """
+    """Copies of databases from before a rollout. All methods are short transactions and raise `CentralUnavailable`."""
 
     async def kept(self, rollout_id: str) -> Kept:
         """Return how many there are."""

@@ -14,6 +14,7 @@ from freehold.rollouts.errors import NoRestorePoint, RolloutRunning
 from freehold.rollouts.ports import RestorePointStore, RolloutStore
 from freehold.rollouts.rehearsal import Copies
 from freehold.rollouts.types import RestorePoint, Rollout, RolloutState, StepState, TakenBack, TakenBackAs
+from freehold.tenants.listing import in_parts
 from freehold.tenants.ports import Clock, DatabaseProvider, LifecycleStore
 from freehold.tenants.types import TenantState
 
@@ -57,11 +58,8 @@ class Restoring:
             )
         kept = await self.points.kept(found.rollout_id)
         if not (kept.restore_points or kept.set_aside):
-            why = (
-                "none was made yet, or they are gone"
-                if found.options.restore_points
-                else "it was started without --restore-points; --rollout names an earlier one"
-            )
+            why = "it was started without --restore-points; --rollout names an earlier one"
+            why = "none was made yet, or they are gone" if found.options.restore_points else why
             raise NoRestorePoint(f"there are no restore points of rollout {found.rollout_id}: {why}")
         return found
 
@@ -84,15 +82,9 @@ class Restoring:
         Raises:
             CentralUnavailable: repeat it; those that were taken back are left unchanged.
         """
-        part: list[RestorePoint] = []
-        async for point in points:
-            part.append(point)
-            if len(part) == _AT_ONCE:
-                for done in await asyncio.gather(*(self._one(rollout, each) for each in part)):
-                    yield done
-                part = []
-        for done in await asyncio.gather(*(self._one(rollout, each) for each in part)):
-            yield done
+        async for part in in_parts(points, _AT_ONCE):
+            for done in await asyncio.gather(*(self._one(rollout, point) for point in part)):
+                yield done
 
     async def discard(self, rollout_id: str) -> int:
         """Delete its copies, and databases set aside, now instead of later; return how many."""

@@ -29,12 +29,9 @@ async def row_counts(target: Target, among: frozenset[str] | None = None) -> dic
         return {}
     steps = tuple(BatchStep(Stmt(sql=f"SELECT count(*) FROM {quoted(name)}")) for name in names)
     (answer,) = await target.run([Batch(steps)])
-    counts: dict[str, int] = {}
-    for name, result in zip(names, answer.step_results, strict=True):
-        value = decode(result.rows[0][0]) if result is not None else None
-        if isinstance(value, int):  # a virtual table module may be unable to count
-            counts[name] = value
-    return counts
+    counts = [decode(result.rows[0][0]) if result is not None else None for result in answer.step_results]
+    # A virtual table module may be unable to count.
+    return {name: count for name, count in zip(names, counts, strict=True) if isinstance(count, int)}
 
 
 async def estimated_rows(
@@ -44,7 +41,10 @@ async def estimated_rows(
 
     Based on the sample's databases, which are only read; None if none of them answers.
     """
-    names = frozenset(name for each in pending if not each.is_brief for name in _names_in(each.sql))
+    # Everything that may be a table's name.
+    kinds = {Kind.WORD, Kind.QUOTED}
+    found_in = (tokens(each.sql) for each in pending if not each.is_brief)
+    names = frozenset(token.text.lower() for found in found_in for token in found if token.kind in kinds)
     if not names or not tenants:
         return {}
 
@@ -82,8 +82,3 @@ async def estimated_bytes(
         return 0
     found = [one for one in await asyncio.gather(*map(size, sample)) if one is not None]
     return round(sum(found) * tenants / len(found)) if found else None
-
-
-def _names_in(sql: str) -> set[str]:
-    """Return everything that may be a table name, in lower case."""
-    return {token.text.lower() for token in tokens(sql) if token.kind in {Kind.WORD, Kind.QUOTED}}

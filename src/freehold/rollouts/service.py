@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -58,8 +59,7 @@ class Rollouts:
         behind = {version: count for version, count in sorted(census.ready.items()) if version < to_version}
         tenants = sum(behind.values())
         pending = published.migrations[min(behind, default=to_version) : to_version]
-        behind_some = await self.store.behind(self.provider.name, to_version, SAMPLE)
-        sample = [name for _, name in behind_some]
+        sample = [name for _, name in await self.store.behind(self.provider.name, to_version, SAMPLE)]
         return Plan(
             to_version=to_version,
             tenants=tenants,
@@ -137,7 +137,7 @@ class Rollouts:
                 to_version=rollout.to_version,
                 clock=self.clock,
                 random=self.random,
-                prepare=self._preparing(rollout),
+                prepare=partial(self._prepare, rollout),
                 own_change=self.drift.own_change,
             )
             while rollout.state is RolloutState.RUNNING:
@@ -202,10 +202,12 @@ class Rollouts:
         If all users of a wave had changed their schemas, it proves nothing, so as many other tenants are added to it
         first.
         """
-        health = await self._health(rollout)
+        health, sql = Health(), rollout.options.health_sql
+        if sql is not None:
+            names = await self.store.sample(rollout.rollout_id, rollout.wave, _HEALTH_SAMPLE)
+            health = await health_of(self.provider.open, names, sql, self.drift.own_change)
         if health.reason is not None:
-            running = (RolloutState.RUNNING,)
-            await self.store.move(rollout.rollout_id, running, RolloutState.PAUSED, health.reason)
+            await self.store.move(rollout.rollout_id, (RolloutState.RUNNING,), RolloutState.PAUSED, health.reason)
             return None
         outcomes = (await self.store.progress(rollout.rollout_id)).waves[rollout.wave - 1]
         drifted = outcomes.get("drifted", 0) + health.set_aside
@@ -222,28 +224,18 @@ class Rollouts:
             log.info("rollout.wave_finished", rollout_id=rollout.rollout_id, wave=rollout.wave)
         return moved
 
-    async def _health(self, rollout: Rollout) -> Health:
-        sql = rollout.options.health_sql
-        if sql is None:
-            return Health()
-        names = await self.store.sample(rollout.rollout_id, rollout.wave, _HEALTH_SAMPLE)
-        return await health_of(self.provider.open, names, sql, self.drift.own_change)
-
-    def _preparing(self, rollout: Rollout) -> Callable[[Step], Awaitable[Step]]:
-        async def prepare(step: Step) -> Step:
-            old = step.restore_point
-            # A copy from an earlier attempt holds the original state. If that attempt changed nothing, the user may
-            # have written since then, and the copy would lack that.
-            is_kept = old is not None and (step.attempts > 0 or not await self.copies.is_outdated(old, step))
-            if not rollout.options.restore_points or is_kept:
-                return step
-            name = await self.copies.keep(step.database_name, step.tenant_id, rollout.options.keep_days)
-            await self.store.note_restore_point(rollout.rollout_id, step, name)
-            if old is not None:
-                await self.copies.give_up(old)
-            return msgspec.structs.replace(step, restore_point=name)
-
-        return prepare
+    async def _prepare(self, rollout: Rollout, step: Step) -> Step:
+        old = step.restore_point
+        # A copy from an earlier attempt holds the original state. If that attempt changed nothing, the user may have
+        # written since then, and the copy would lack that.
+        is_kept = old is not None and (step.attempts > 0 or not await self.copies.is_outdated(old, step))
+        if not rollout.options.restore_points or is_kept:
+            return step
+        name = await self.copies.keep(step.database_name, step.tenant_id, rollout.options.keep_days)
+        await self.store.note_restore_point(rollout.rollout_id, step, name)
+        if old is not None:
+            await self.copies.give_up(old)
+        return msgspec.structs.replace(step, restore_point=name)
 
     async def _move(self, rollout_id: str, source: RolloutState, target: RolloutState, reason: str | None) -> Rollout:
         """Move the rollout to the target state, unless it is there already. Raises `RolloutEnded`."""

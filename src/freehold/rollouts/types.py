@@ -126,10 +126,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """The progress of a rollout. `waves` has the number of tenants by state for each wave, in order.
-
-    `workers` is how many are active.
-    """
+    """A rollout's progress. `waves` has the number of tenants by state for each wave; `workers` is how many work."""
 
     rollout: Rollout
     counts: Mapping[StepState, int]

@@ -6,11 +6,7 @@ from freehold.rollouts.errors import BadRollout
 
 
 def wave_ends(waves: Sequence[str], canaries: int, tenants: int) -> tuple[int, ...]:
-    """Return the total of tenants after each wave, ascending, ending with all. Canaries are the first wave.
-
-    Raises:
-        BadRollout: a wave is neither a number nor a percentage.
-    """
+    """Return the tenants in all after each wave, of which canaries are the first. Raises `BadRollout` as `amount`."""
     if tenants == 0:
         return ()
     ends = {min(canaries, tenants), *(min(amount(wave, tenants), tenants) for wave in waves), tenants}
