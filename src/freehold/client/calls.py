@@ -34,14 +34,6 @@ PACKING: Final = "gzip"
 _GZIP_WINDOW = 31
 
 
-class TooLargeError(Exception):
-    """The response is longer than allowed."""
-
-
-class UnreadableError(Exception):
-    """The response has an encoding that was not asked for, or is truncated."""
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One complete response. `content` is decompressed."""
@@ -54,39 +46,6 @@ class Answer:
     def is_success(self) -> bool:
         """Whether it is a 2xx."""
         return HTTPStatus.OK <= self.status_code < HTTPStatus.MULTIPLE_CHOICES
-
-
-async def answer_of(reply: httpx.Response, most_bytes: int) -> Answer:
-    """Return the response if its body is within the limit.
-
-    Raises:
-        TooLargeError: it is longer; the rest is not read.
-        UnreadableError: it cannot be decompressed.
-        httpx.TransportError: the connection ended early.
-    """
-    return Answer(reply.status_code, reply.headers, await _body(reply, most_bytes))
-
-
-async def _body(reply: httpx.Response, most_bytes: int) -> bytes:
-    if reply.is_stream_consumed:  # the caller's own transport has read and decompressed it
-        if len(reply.content) > most_bytes:
-            raise TooLargeError
-        return reply.content
-    packing = reply.headers.get("Content-Encoding", "identity").strip().lower()
-    unpack = zlib.decompressobj(_GZIP_WINDOW) if packing == PACKING else None
-    if unpack is None and packing not in {"identity", ""}:
-        raise UnreadableError
-    body = bytearray()
-    async for chunk in reply.aiter_raw():
-        try:
-            body += chunk if unpack is None else unpack.decompress(chunk, most_bytes + 1 - len(body))
-        except zlib.error as error:
-            raise UnreadableError from error
-        if len(body) > most_bytes:
-            raise TooLargeError
-    if unpack is not None and not unpack.eof:
-        raise UnreadableError
-    return bytes(body)
 
 
 T = TypeVar("T")
@@ -191,21 +150,39 @@ class Calls:
             async with asyncio.timeout(self.most_s):
                 reply = await self.http.send(request, stream=True)
                 try:
-                    return await answer_of(reply, most_bytes)
+                    return Answer(reply.status_code, reply.headers, await self._body(reply, most_bytes))
                 finally:
                     await reply.aclose()
         except TimeoutError as error:
             raise Unavailable(
                 f"{self.service} did not answer whole within {self.most_s:g} s; try again later"
             ) from error
-        except TooLargeError as error:
-            raise Unavailable(
-                f"{self.service} answers more than the {most_bytes} bytes that an answer may have; check the URL"
-            ) from error
         except httpx.TransportError as error:
             raise Unavailable(f"{self.service} does not answer ({type(error).__name__}); try again later") from error
-        except (httpx.RequestError, UnreadableError) as error:
+        except (httpx.RequestError, zlib.error) as error:
             raise self._unexpected() from error
+
+    async def _body(self, reply: httpx.Response, most_bytes: int) -> bytes:
+        """Return the decompressed body; of one that is too large the rest is not read."""
+        too_large = Unavailable(
+            f"{self.service} answers more than the {most_bytes} bytes that an answer may have; check the URL"
+        )
+        if reply.is_stream_consumed:  # the caller's own transport has read and decompressed it
+            if len(reply.content) > most_bytes:
+                raise too_large
+            return reply.content
+        packing = reply.headers.get("Content-Encoding", "identity").strip().lower()
+        unpack = zlib.decompressobj(_GZIP_WINDOW) if packing == PACKING else None
+        if unpack is None and packing not in {"identity", ""}:
+            raise self._unexpected()
+        body = bytearray()
+        async for chunk in reply.aiter_raw():
+            body += chunk if unpack is None else unpack.decompress(chunk, most_bytes + 1 - len(body))
+            if len(body) > most_bytes:
+                raise too_large
+        if unpack is not None and not unpack.eof:
+            raise self._unexpected()
+        return bytes(body)
 
     def _error_of(self, reply: Answer) -> FreeholdError:
         try:

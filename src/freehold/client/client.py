@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from freehold.client.calls import Calls, pause_s, service_url
-from freehold.client.keys import KeyStore, Learnt, MemoryKeyStore, first_key, followed_key, learn
+from freehold.client.keys import KeyStore, Learnt, MemoryKeyStore, first_key, followed_key
 from freehold.client.verify import (
     Known,
     VerifiedRegistry,
@@ -111,11 +111,7 @@ class FreeholdClient:
         return await self._enter("/sign-in/email", {"email": email, "password": password})
 
     async def sign_out(self) -> None:
-        """End the session, here and at the service; does nothing if there is none.
-
-        Raises:
-            Unavailable: no response; the session has ended here only.
-        """
+        """End the session, if there is one, here and at the service. After `Unavailable` it has ended here only."""
         token, self.session_token = self.session_token, None
         if token is not None:
             await self._calls.send("POST", "/api/auth/sign-out", token=token, body={})
@@ -165,7 +161,8 @@ class FreeholdClient:
             "/migrations",
             params={"after": after},
             headers=self._about_us,
-            token=self._reporter(),
+            # A report counts for the session's user. Without one, the service need not know who pulls.
+            token=self.session_token if self._about_us else None,
             most_bytes=_MOST_PAGE_BYTES,
         )
         page = self._calls.read(reply, MigrationPage)
@@ -231,8 +228,7 @@ class FreeholdClient:
     # ---------------------------------------------------------------------------------------------
 
     async def _enter(self, path: str, body: Mapping[str, str]) -> SignedIn:
-        reply = await self._calls.send("POST", f"/api/auth{path}", body=body)
-        session = self._calls.read(reply, _Session)
+        session = self._calls.read(await self._calls.send("POST", f"/api/auth{path}", body=body), _Session)
         if session.token is None:
             raise Unauthenticated("the account is there, but it must be confirmed before signing in")
         self.session_token = session.token
@@ -242,10 +238,6 @@ class FreeholdClient:
         if self.session_token is None:
             raise Unauthenticated("sign in first")
         return self.session_token
-
-    def _reporter(self) -> str | None:
-        """Return the session that a report counts for; without a report, the service need not know who pulls."""
-        return self.session_token if self._about_us else None
 
     async def _known(self, after: int = 0, chain: str = GENESIS) -> Known:
         return Known(
@@ -269,14 +261,17 @@ class FreeholdClient:
         if not learnt.pinned:
             await self._key_store.remember(service, page.counter)
         require_usable(page, parts, known)
-        await learn(self._key_store, service, learnt)
+        for key_id, public_key in learnt.pinned:
+            await self._key_store.pin(service, key_id, public_key)
+        for key_id in learnt.forgotten:
+            await self._key_store.forget(service, key_id)
         await self._key_store.remember(service, page.counter)
 
     async def _trust(self, page: MigrationPage) -> tuple[str | None, Learnt]:
-        """Return the key that the page names, if it may be trusted, and what to remember once everything is verified.
+        """Return the key that the page names, and what to remember once everything is verified.
 
         Raises:
-            RegistryTampered: it is neither trusted nor endorsed by a trusted key.
+            RegistryTampered: the key is neither trusted nor endorsed by a trusted one.
         """
         if is_unsigned(page):
             return None, Learnt()
@@ -287,8 +282,7 @@ class FreeholdClient:
             trusted = {**await self._key_store.load(self._calls.service), **given}
         if page.key_id in trusted:
             return trusted[page.key_id], Learnt()
-        reply = await self._calls.send("GET", "/migrations/keys")
-        announced = self._calls.read(reply, list[PublicKey])
+        announced = self._calls.read(await self._calls.send("GET", "/migrations/keys"), list[PublicKey])
         if not trusted and given is None:
             return first_key(page.key_id, announced)
         # Each key may cost some signature checks, and an attacker decides how many there are.

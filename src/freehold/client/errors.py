@@ -40,25 +40,8 @@ from freehold.migrate.signature import RegistryExpired, RegistryReplayed, Regist
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 
 __all__ = [
-    "AppTooOld",
-    "Conflict",
-    "DatabaseBusy",
-    "DatabaseDeleted",
-    "DatabaseDeleting",
-    "DatabaseFull",
-    "DatabaseSuspended",
-    "Forbidden",
-    "FreeholdError",
-    "HistoryDiverged",
-    "InvalidInput",
-    "LedgerUnreadable",
-    "MigrationFailed",
-    "NotFound",
-    "RegistryExpired",
-    "RegistryReplayed",
-    "RegistryTampered",
-    "ReleaseNotUnderstood",
-    "TooLarge",
-    "Unauthenticated",
+    "AppTooOld", "Conflict", "DatabaseBusy", "DatabaseDeleted", "DatabaseDeleting", "DatabaseFull", "DatabaseSuspended",
+    "Forbidden", "FreeholdError", "HistoryDiverged", "InvalidInput", "LedgerUnreadable", "MigrationFailed", "NotFound",
+    "RegistryExpired", "RegistryReplayed", "RegistryTampered", "ReleaseNotUnderstood", "TooLarge", "Unauthenticated",
     "Unavailable",
-]
+]  # fmt: skip

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from freehold.migrate.signature import (
     is_text_signed,
     retirement_text,
 )
-from freehold.wire import PublicKey
+from freehold.wire import KeyWord, PublicKey
 
 
 class KeyStore(Protocol):
@@ -79,11 +79,7 @@ class FileKeyStore:
         self._changing = asyncio.Lock()
 
     async def load(self, service: str) -> Mapping[str, str]:
-        """Return the keys as the protocol says.
-
-        Raises:
-            InvalidInput: the file is damaged or cannot be read, which is no reason to trust a new key.
-        """
+        """Return the keys. Raises `InvalidInput` for a damaged file, which is no reason to trust a new key."""
         return (await self._of(service)).keys
 
     async def pin(self, service: str, key_id: str, public_key: str) -> None:
@@ -145,13 +141,6 @@ class Learnt(Struct, frozen=True):
     forgotten: tuple[str, ...] = ()
 
 
-async def learn(store: KeyStore, service: str, learnt: Learnt) -> None:
-    for key_id, public_key in learnt.pinned:
-        await store.pin(service, key_id, public_key)
-    for key_id in learnt.forgotten:
-        await store.forget(service, key_id)
-
-
 def first_key(key_id: str, announced: Sequence[PublicKey]) -> tuple[str, Learnt]:
     """Return the key with this id as announced by the service, to be pinned. Raises `RegistryTampered`."""
     for key in announced:
@@ -172,7 +161,7 @@ def followed_key(key_id: str, announced: Sequence[PublicKey], trusted: Mapping[s
         for key in waiting:
             if key.endorsed is None or key.endorsed.by_key_id not in believed:
                 unspoken_for.append(key)
-            elif key.key_id not in believed and _is_endorsed(key, believed):
+            elif key.key_id not in believed and _is_said(key.endorsed, key.public_key, endorsement_text, believed):
                 _require_named(key)
                 believed[key.key_id] = key.public_key
                 reached = True
@@ -182,25 +171,18 @@ def followed_key(key_id: str, announced: Sequence[PublicKey], trusted: Mapping[s
             f"the registry is signed with key {key_id!r}, which is not trusted; "
             "if its operator replaced the key, add the new one to the trusted keys"
         )
-    retired = tuple(key.key_id for key in announced if _is_retired(key, believed))
+    retired = tuple(key.key_id for key in announced if _is_said(key.retired, key.key_id, retirement_text, believed))
     if key_id in retired:
         raise RegistryTampered(f"the registry is signed with key {key_id!r}, which was retired")
     new = {each: text for each, text in believed.items() if each not in trusted and each not in retired}
     return believed[key_id], Learnt(tuple(new.items()), retired)
 
 
-def _is_endorsed(key: PublicKey, believed: Mapping[str, str]) -> bool:
-    word = key.endorsed
-    if word is None or word.by_key_id not in believed or not key.public_key.isascii():
+def _is_said(word: KeyWord | None, about: str, text: Callable[[str], bytes], believed: Mapping[str, str]) -> bool:
+    """Return whether a believed key signed this text about a key."""
+    if word is None or word.by_key_id not in believed or not about.isascii():
         return False
-    return is_text_signed(endorsement_text(key.public_key), word.signature, believed[word.by_key_id])
-
-
-def _is_retired(key: PublicKey, believed: Mapping[str, str]) -> bool:
-    word = key.retired
-    if word is None or word.by_key_id not in believed or not key.key_id.isascii():
-        return False
-    return is_text_signed(retirement_text(key.key_id), word.signature, believed[word.by_key_id])
+    return is_text_signed(text(about), word.signature, believed[word.by_key_id])
 
 
 def _require_named(key: PublicKey) -> None:

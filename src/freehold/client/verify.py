@@ -16,7 +16,7 @@ from freehold.migrate.signature import (
     manifest_text,
 )
 from freehold.migrate.types import GENESIS, Migration, chain
-from freehold.wire import MigrationPage, SignedMigration
+from freehold.wire import MigrationPage
 
 
 class VerifiedRegistry(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +96,11 @@ def parts_of(page: MigrationPage, known: Known, public_key: str | None) -> tuple
     if is_unsigned(page) and not known.counter:
         return ()
     parts = proved_parts(page, public_key)
-    _require_newer(page, known)
+    if page.counter < known.counter:
+        raise RegistryReplayed(
+            f"the registry was signed before a state that was seen already ({page.counter} < {known.counter}): "
+            "an old one is being replayed"
+        )
     return parts
 
 
@@ -126,15 +130,6 @@ def proved_parts(page: MigrationPage, public_key: str | None) -> tuple[Part, ...
     if not is_text_signed(text, page.signature, public_key):
         raise _not_signed(page)
     return ()
-
-
-def _require_newer(page: MigrationPage, known: Known) -> None:
-    """Check that the genuine release is no older than one that was seen. Raises `RegistryReplayed`."""
-    if page.counter < known.counter:
-        raise RegistryReplayed(
-            f"the registry was signed before a state that was seen already ({page.counter} < {known.counter}): "
-            "an old one is being replayed"
-        )
 
 
 def require_usable(page: MigrationPage, parts: Iterable[Part], known: Known) -> None:
@@ -192,20 +187,13 @@ def _linked(page: MigrationPage, after: int, known_chain: str) -> Iterator[Migra
         migration = Migration(version=version, name=entry.name, sql=entry.sql)
         if not _same(migration.checksum, entry.checksum):
             raise RegistryTampered(f"the SQL of migration {version} does not have its checksum")
-        link = _next_link(link, migration, entry)
+        try:
+            link = chain(link, migration.checksum)
+        except ValueError as error:
+            raise InvalidInput("the known chain is not hex") from error
+        if not _same(link, entry.chain):
+            raise RegistryTampered(f"the chain at migration {version} does not follow from the history that is known")
         yield migration
-
-
-def _next_link(previous: str, migration: Migration, entry: SignedMigration) -> str:
-    try:
-        link = chain(previous, migration.checksum)
-    except ValueError as error:
-        raise InvalidInput("the known chain is not hex") from error
-    if not _same(link, entry.chain):
-        raise RegistryTampered(
-            f"the chain at migration {migration.version} does not follow from the history that is known"
-        )
-    return link
 
 
 def _same(one: str, other: str) -> bool:
