@@ -7,8 +7,8 @@ Settings come from the environment and from `.env`, as for every verb. Try `--he
 import click
 
 from freehold.central.tenants.legacy import CentralLegacyRows
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
-from freehold.cli.progress import one_line, progress
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services
+from freehold.cli.output import echo_json, one_line, progress
 from freehold.tenants.legacy import DECKS, SETTINGS, LegacyMove
 
 

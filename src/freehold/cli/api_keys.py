@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import click
 
 from freehold.auth.api_keys.types import ApiKey, ApiKeyPage, NewApiKey, Permissions
-from freehold.cli.context import async_command, command_services, echo_json
+from freehold.cli.context import async_command, command_services
+from freehold.cli.output import echo_json, examples, tell
 
 _SCOPE = re.compile(r"([a-z0-9_-]+):([a-z0-9_-]+)")
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
@@ -48,11 +49,11 @@ def api_keys() -> None:
 
 
 @api_keys.command(
-    epilog="""\b
-Examples:
-  freehold api-keys create ada@example.com --name backup
-  freehold api-keys create ada@example.com --name ci --scope databases:write --days 30
-  freehold api-keys create ada@example.com --limit 10/60 --uses 500 --refill 500/86400 --json"""
+    epilog=examples(
+        "freehold api-keys create ada@example.com --name backup",
+        "freehold api-keys create ada@example.com --name ci --scope databases:write --days 30",
+        "freehold api-keys create ada@example.com --limit 10/60 --uses 500 --refill 500/86400 --json",
+    )
 )
 @click.argument("email")
 @click.option("--name", help="What the key is for, up to 32 characters.")
@@ -99,10 +100,7 @@ async def create(
     async with command_services() as services:
         user_id = await services.api_keys.owner(email)
         key, text = await services.api_keys.create(user_id, new)
-    if as_json:
-        echo_json({**_record(key), "key": text})
-    else:
-        click.echo(text)
+    tell(text, {**_record(key), "key": text}, as_json=as_json)
 
 
 @api_keys.command("list", epilog="Example: freehold api-keys list ada@example.com --json")
@@ -135,10 +133,7 @@ async def delete(email: str, key_id: str, *, as_json: bool) -> None:
     async with command_services() as services:
         user_id = await services.api_keys.owner(email)
         await services.api_keys.delete(user_id, key_id)
-    if as_json:
-        echo_json({"id": key_id, "deleted": True})
-    else:
-        click.echo(f"key {key_id} is deleted")
+    tell(f"key {key_id} is deleted", {"id": key_id, "deleted": True}, as_json=as_json)
 
 
 def _permissions(scopes: Sequence[tuple[str, str]]) -> Permissions | None:

@@ -2,40 +2,32 @@
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 import click
 import msgspec
 
 from freehold.audit.types import Anchor, Entry, Filter, Verdict, moment
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services
+from freehold.cli.output import JSON, echo_json, examples, progress
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@click.group(
-    epilog="""\b
-Examples:
-  freehold audit list --action user.signed_in --last 20
-  freehold audit verify
-"""
-)
+@click.group(epilog=examples("freehold audit list --action user.signed_in --last 20", "freehold audit verify"))
 def audit() -> None:
     """Show who did what, and check that the record is intact."""
 
 
 @audit.command(
     "list",
-    epilog="""\b
-Examples:
-  freehold audit list --last 20
-  freehold audit list --actor user:k3J9x2mPq7 --since 2026-01-31
-  freehold audit list --json > audit.jsonl
-  freehold audit list --json --after 120000 >> audit.jsonl
-""",
+    epilog=examples(
+        "freehold audit list --last 20",
+        "freehold audit list --actor user:k3J9x2mPq7 --since 2026-01-31",
+        "freehold audit list --json > audit.jsonl",
+        "freehold audit list --json --after 120000 >> audit.jsonl",
+    ),
 )
 @click.option("--action", help="Only this action, e.g. user.signed_in.")
 @click.option("--actor", help="Only by this actor, e.g. user:ID or operator:LOGIN.")
@@ -45,7 +37,7 @@ Examples:
 @click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Continue after this entry.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many; all by default.")
 @click.option("--last", type=click.IntRange(1, 10_000), help="Only this many of the newest entries.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
+@JSON
 @async_command
 async def list_(
     *,
@@ -58,30 +50,28 @@ async def list_(
     limit: int | None,
     last: int | None,
     as_json: bool,
-) -> int:
+) -> None:
     """List entries, oldest first. They are read and printed page by page, however many there are."""
     if last is not None and (after or limit):
         raise click.UsageError("--last goes with neither --after nor --limit")
     matching = Filter(action=action, actor=actor, target=target, since=moment(since), until=moment(until))
-    show = _print_json if as_json else _print_line
+    show = (lambda entry: echo_json(entry.shown())) if as_json else _print_line
     async with command_services() as services:
         if last is not None:
             for entry in reversed(await services.audit.newest(limit=last, matching=matching)):
                 show(entry)
-            return EXIT_DONE
+            return
         async for entry in services.audit.each(after=after, limit=limit, matching=matching):
             show(entry)
-    return EXIT_DONE
 
 
 @audit.command(
-    epilog="""\b
-Examples:
-  freehold audit verify
-  freehold audit verify --anchor 120000:9f86d081884c7d65…
-  journalctl -u freehold -o cat | freehold audit verify --anchors -
-  freehold audit verify --after 120000 --json
-"""
+    epilog=examples(
+        "freehold audit verify",
+        "freehold audit verify --anchor 120000:9f86d081884c7d65…",
+        "journalctl -u freehold -o cat | freehold audit verify --anchors -",
+        "freehold audit verify --after 120000 --json",
+    )
 )
 @click.option("--anchor", "noted", multiple=True, metavar="SEQ:HASH", help="An entry's hash, noted earlier.")
 @click.option(
@@ -102,8 +92,8 @@ async def verify(noted: Sequence[str], log: IO[str] | None, after: int, as_json:
     anchors = [*map(_anchor, noted), *(_anchors(log) if log else ())]
     async with command_services() as services:
         total = (await services.audit.head()).seq - after
-        with _progress(total, quiet=as_json) as on_page:
-            verdict = await services.audit.verify(anchors, after=after, on_page=on_page)
+        with progress("checking", total, is_wanted=not as_json and total >= 10_000) as bar:
+            verdict = await services.audit.verify(anchors, after=after, on_page=bar.advance)
     if as_json:
         echo_json({**msgspec.structs.asdict(verdict), "head": str(verdict.head), "whole": verdict.is_whole})
     else:
@@ -141,10 +131,6 @@ def _anchors(log: IO[str]) -> Iterator[Anchor]:
             continue
 
 
-def _print_json(entry: Entry) -> None:
-    echo_json(entry.shown())
-
-
 def _print_line(entry: Entry) -> None:
     shown = entry.shown()
     words = [str(entry.seq), shown["at"], shown["action"], f"by {shown['actor']}"]
@@ -155,16 +141,3 @@ def _print_line(entry: Entry) -> None:
     words += [f"{name}={value}" for name, value in shown["details"].items()]
     line = "  ".join(words)
     click.echo(line if line.isprintable() else line.encode("unicode_escape").decode())
-
-
-@contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    if quiet or total < 10_000 or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("checking", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
-from freehold.cli.progress import progress
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings
+from freehold.cli.output import examples, progress, tell
 from freehold.dates import to_iso, utc_now
 from freehold.settings.fields import BadSettings, Settings
 from freehold.settings.servers import same_server
@@ -16,22 +16,19 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, f
 
 
 @click.group(
-    epilog="""\b
-Examples:
-  freehold central copy --to sqlite:////var/lib/freehold/data/central.db --dry-run
-  freehold central reopen
-"""
+    epilog=examples(
+        "freehold central copy --to sqlite:////var/lib/freehold/data/central.db --dry-run", "freehold central reopen"
+    )
 )
 def central() -> None:
     """Move the central database: users, sessions, tenants, published migrations."""
 
 
 @central.command(
-    epilog="""\b
-Examples:
-  freehold central copy --to sqlite:////var/lib/freehold/data/central.db
-  freehold central copy --to 'http://127.0.0.1:8090/?namespace=central' --token-file central-token
-"""
+    epilog=examples(
+        "freehold central copy --to sqlite:////var/lib/freehold/data/central.db",
+        "freehold central copy --to 'http://127.0.0.1:8090/?namespace=central' --token-file central-token",
+    )
 )
 @click.option("--to", "to", required=True, metavar="URL", help="Where to copy to, in the form of DATABASE_URL.")
 @click.option(
@@ -42,7 +39,7 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Show what would be copied, and change nothing.")
 @_JSON
 @async_command
-async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -> int:
+async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -> None:
     """Copy the central database to URL, and make the current one read-only.
 
     For example, to move it off the sqld that runs tenants' SQL. The target must be empty. A service that is running
@@ -67,8 +64,8 @@ async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -
     wanted = CentralPlace(to, token)
     if dry_run:
         rows = await check_move(source, wanted)
-        _say(f"would copy {_summary(rows)} to {wanted.name}", {"place": wanted.name, "rows": rows}, as_json)
-        return EXIT_DONE
+        tell(f"would copy {_summary(rows)} to {wanted.name}", {"place": wanted.name, "rows": rows}, as_json=as_json)
+        return
     with progress("copying rows", 1, is_wanted=not as_json) as bar:
         moved = await move(source, wanted, to_iso(utc_now()), bar.reach)
     what = "was copied before" if moved.was_done else "copied"
@@ -76,16 +73,13 @@ async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -
         f"{what}: {_summary(moved.rows)}, schema {moved.schema_version}, to {moved.place}\n"
         f"now set DATABASE_URL to it and start the service; the old one no longer accepts writes"
     )
-    _say(text, msgspec.to_builtins(moved), as_json)
-    return EXIT_DONE
+    tell(text, msgspec.to_builtins(moved), as_json=as_json)
 
 
 @central.command(
-    epilog="""\b
-Examples:
-  freehold central reopen
-  freehold central reopen --yes   # even if the copy is complete and may be in use
-"""
+    epilog=examples(
+        "freehold central reopen", "freehold central reopen --yes   # even if the copy is complete and may be in use"
+    )
 )
 @click.option("--yes", is_flag=True, help="Also if the copy is complete: what was written to it since stays there.")
 @_JSON
@@ -110,7 +104,7 @@ async def reopen(yes: bool, as_json: bool) -> int:
         if mark is None
         else f"it can be written again; {mark.place} is no longer the central database"
     )
-    _say(text, {"was": msgspec.to_builtins(mark)}, as_json)
+    tell(text, {"was": msgspec.to_builtins(mark)}, as_json=as_json)
     return EXIT_DONE
 
 
@@ -126,10 +120,3 @@ async def _settings() -> Settings:
 
 def _summary(rows: dict[str, int]) -> str:
     return f"{sum(rows.values())} rows in {len(rows)} tables"
-
-
-def _say(text: str, facts: object, as_json: bool) -> None:
-    if as_json:
-        echo_json(facts)
-    else:
-        click.echo(text)

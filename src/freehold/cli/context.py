@@ -19,7 +19,7 @@ import msgspec
 from dotenv import dotenv_values
 
 from freehold.audit.origin import Origin, work_begins
-from freehold.cli.progress import one_line
+from freehold.cli.output import one_line
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.keys import BadKeyFile
 from freehold.settings.fields import BadSettings, Settings
@@ -248,8 +248,3 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on; use --yes")
     click.confirm(question, abort=True, err=True)
-
-
-def echo_json(record: object) -> None:
-    """Print one JSON object on one line of stdout, for `--json`."""
-    click.echo(msgspec.json.encode(record))

@@ -10,8 +10,9 @@ import click
 import msgspec
 import uvicorn
 
-from freehold.cli.context import EXIT_DONE, async_command, command_settings, echo_json, require_registry
+from freehold.cli.context import EXIT_DONE, async_command, command_settings, require_registry
 from freehold.cli.listening import listen
+from freehold.cli.output import echo_json, examples
 from freehold.cli.serve import run_service
 from freehold.cli.server import Server
 from freehold.errors import Unavailable
@@ -21,12 +22,7 @@ _SHUTDOWN_LIMIT_S = 3
 _HOST = "127.0.0.1"
 
 
-@click.group(
-    epilog="""\b
-Example:
-  freehold dev turso
-"""
-)
+@click.group(epilog="\b\nExample:\n  freehold dev turso")
 def dev() -> None:
     """Start servers to develop against, with no account."""
 
@@ -81,7 +77,7 @@ async def turso(
     databases_at: str,
     only_print: bool,
     as_json: bool,
-) -> int:
+) -> None:
     """Serve a local twin of Turso's Platform API, with real databases, until it is stopped.
 
     It accepts the official clients' requests and responds like Turso; databases are namespaces of a sqld that it
@@ -89,7 +85,7 @@ async def turso(
     """
     if only_print:
         _print_variables(port, organization, token, as_json=as_json)
-        return EXIT_DONE
+        return
     from freehold.log import configure_logging
     from freehold.providers.sqld.process.run import find_sqld
     from freehold.twin.app import TwinOptions, open_twin
@@ -121,16 +117,14 @@ async def turso(
                 timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
             )
             await Server(config).serve(sockets=[listener])
-    return EXIT_DONE
 
 
 @dev.command(
-    epilog="""\b
-Examples:
-  freehold dev sqld
-  PORT=9000 DATA_DIR=/tmp/freehold freehold dev sqld --sqld /opt/sqld
-  eval "$(freehold dev sqld --print)" && freehold tenants list   # while it is running
-"""
+    epilog=examples(
+        "freehold dev sqld",
+        "PORT=9000 DATA_DIR=/tmp/freehold freehold dev sqld --sqld /opt/sqld",
+        'eval "$(freehold dev sqld --print)" && freehold tenants list   # while it is running',
+    )
 )
 @click.option("--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules.")
 @click.option(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
-from freehold.cli.progress import one_line, progress
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants
+from freehold.cli.output import echo_json, examples, one_line, progress
 from freehold.tenants.drift import Checked
 from freehold.tenants.types import Tenant, TenantState
 
@@ -20,13 +20,12 @@ _FINE = ("same", "suspended")
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants check
-  freehold tenants check --json | jq 'select(.verdict != "same")'
-  freehold tenants check amal@example.com > repair.sql
-  freehold tenants sql amal@example.com --write - < repair.sql
-"""
+    epilog=examples(
+        "freehold tenants check",
+        "freehold tenants check --json | jq 'select(.verdict != \"same\")'",
+        "freehold tenants check amal@example.com > repair.sql",
+        "freehold tenants sql amal@example.com --write - < repair.sql",
+    )
 )
 @click.argument("tenants", nargs=-1, metavar="[TENANT...]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per database, for programs.")

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import click
 
-from freehold.auth.types import StoredKey
-from freehold.cli.context import async_command, command_services, echo_json
+from freehold.cli.context import async_command, command_services
+from freehold.cli.output import echo_json, examples, tell
 from freehold.dates import from_iso
 
 
@@ -22,7 +22,8 @@ async def list_keys(*, as_json: bool) -> None:
     async with command_services() as services:
         found = await services.signing_keys.listed()
     for key in found:
-        state = _state(key)
+        is_retired = key.expires_at is not None and from_iso(key.expires_at) <= datetime.now(UTC)
+        state = "retired" if is_retired else "signing"
         if as_json:
             record = {"id": key.key_id, "state": state, "created_at": key.created_at}
             echo_json({**record, "retired_at": key.expires_at})
@@ -30,12 +31,7 @@ async def list_keys(*, as_json: bool) -> None:
             click.echo(f"{key.key_id}  {state:8}  made {key.created_at}")
 
 
-@keys.command(
-    epilog="""\b
-Examples:
-  freehold keys rotate
-  freehold keys rotate --at-once --json"""
-)
+@keys.command(epilog=examples("freehold keys rotate", "freehold keys rotate --at-once --json"))
 @click.option(
     "--at-once", is_flag=True, help="Refuse all tokens signed so far, for a key that may have been compromised."
 )
@@ -49,12 +45,4 @@ async def rotate(*, at_once: bool, as_json: bool) -> None:
     """
     async with command_services() as services:
         key_id = await services.signing_keys.rotate(at_once=at_once)
-    if as_json:
-        echo_json({"id": key_id, "at_once": at_once})
-    else:
-        click.echo(f"JWTs are signed with key {key_id} from now on")
-
-
-def _state(key: StoredKey) -> str:
-    is_retired = key.expires_at is not None and from_iso(key.expires_at) <= datetime.now(UTC)
-    return "retired" if is_retired else "signing"
+    tell(f"JWTs are signed with key {key_id} from now on", {"id": key_id, "at_once": at_once}, as_json=as_json)

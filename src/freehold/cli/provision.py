@@ -1,28 +1,23 @@
 """`freehold tenants create` and `freehold tenants provision`: create databases now."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
-from freehold.cli.progress import one_line, progress
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants
+from freehold.cli.output import JSON, echo_json, examples, one_line, progress, tell
 from freehold.tenants.errors import describe
 from freehold.tenants.provisioner import Outcome
 from freehold.tenants.types import UNPROVISIONED, TenantState
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants create ada@example.com
-  freehold tenants create ada@example.com grace@example.com --dry-run
-"""
+    epilog=examples(
+        "freehold tenants create ada@example.com", "freehold tenants create ada@example.com grace@example.com --dry-run"
+    )
 )
 @click.argument("users", metavar="[USER]...", nargs=-1)
 @click.option("--pending", is_flag=True, help="The same as `freehold tenants provision`.")
 @click.option("--dry-run", is_flag=True, help="Show what would be created, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
+@JSON
 @async_command
 async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_json: bool) -> int:
     """Create an empty database for users who have none.
@@ -41,15 +36,14 @@ async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_jso
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants provision --dry-run
-  freehold tenants provision
-  freehold tenants provision --json | jq 'select(.state == "failed")'
-"""
+    epilog=examples(
+        "freehold tenants provision --dry-run",
+        "freehold tenants provision",
+        "freehold tenants provision --json | jq 'select(.state == \"failed\")'",
+    )
 )
 @click.option("--dry-run", is_flag=True, help="Show how many databases would be created, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
+@JSON
 @async_command
 async def provision(*, dry_run: bool, as_json: bool) -> int:
     """Create the databases of all users who are waiting for one, without waiting for the service to do it.
@@ -64,52 +58,32 @@ async def _provision(*, dry_run: bool, as_json: bool) -> int:
     async with command_tenants() as services:
         if dry_run:
             due, missing = await services.provisioner.count_due(), await services.tenants.count_missing()
-            if as_json:
-                echo_json({"due": due, "users_without_tenant": missing})
-            else:
-                click.echo(f"would make {due + missing} databases, {missing} for users without a tenant")
+            tell(
+                f"would make {due + missing} databases, {missing} for users without a tenant",
+                {"due": due, "users_without_tenant": missing},
+                as_json=as_json,
+            )
             return EXIT_DONE
         await services.tenants.add_missing()
-        with _progress(await services.provisioner.count_due(), as_json=as_json) as on_end:
-            outcomes = _Tally(on_end)
-            failed = await services.provisioner.drain(outcomes)
+        made = 0
+        with progress("making databases", await services.provisioner.count_due(), is_wanted=not as_json) as bar:
+
+            def ended(outcome: Outcome) -> None:
+                nonlocal made
+                made += outcome.error is None
+                bar.advance(1)
+                if as_json:
+                    _print_json(outcome)
+                elif outcome.error is not None:
+                    bar.say(one_line(f"{outcome.tenant.tenant_id}: {describe(outcome.error)}"))
+
+            failed = await services.provisioner.drain(ended)
         counts = await services.listing.counts()
     waiting = sum(counts.get(state, 0) for state in UNPROVISIONED) - len(failed)
-    click.echo(f"made {outcomes.made} databases, {len(failed)} failed", err=True)
+    click.echo(f"made {made} databases, {len(failed)} failed", err=True)
     if waiting > 0:
         click.echo(f"{waiting} more are waiting to be retried, or another process is working on them", err=True)
     return EXIT_NO if failed else EXIT_DONE
-
-
-class _Tally:
-    """Counts the databases created, and passes each outcome on."""
-
-    def __init__(self, on_end: Callable[[Outcome], None]) -> None:
-        self.made = 0
-        self._on_end = on_end
-
-    def __call__(self, outcome: Outcome) -> None:
-        self.made += outcome.error is None
-        self._on_end(outcome)
-
-
-@contextmanager
-def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[Outcome], None]]:
-    """The callback for outcomes: prints JSON lines, or moves a bar and prints failures."""
-    if as_json:
-        yield _print_json
-        return
-    with progress("making databases", total) as bar:
-        done = 0
-
-        def advance(outcome: Outcome) -> None:
-            nonlocal done
-            done += 1
-            bar.reach(done)
-            if outcome.error is not None:
-                bar.say(_failure_line(outcome))
-
-        yield advance
 
 
 def _print_json(outcome: Outcome) -> None:
@@ -123,7 +97,3 @@ def _print_json(outcome: Outcome) -> None:
             "error": describe(error) if error else None,
         }
     )
-
-
-def _failure_line(outcome: Outcome) -> str:
-    return one_line(f"{outcome.tenant.tenant_id}: {describe(outcome.error)}") if outcome.error else ""

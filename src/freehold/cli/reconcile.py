@@ -4,23 +4,22 @@ from collections.abc import Mapping
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
-from freehold.cli.progress import one_line, progress
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants
+from freehold.cli.output import JSON, echo_json, examples, one_line, progress, tell
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
 from freehold.tenants.reconcile import Options
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants reconcile --dry-run
-  freehold tenants reconcile
-  freehold tenants reconcile --json | jq 'select(.kind == "missing")'
-"""
+    epilog=examples(
+        "freehold tenants reconcile --dry-run",
+        "freehold tenants reconcile",
+        "freehold tenants reconcile --json | jq 'select(.kind == \"missing\")'",
+    )
 )
 @click.option("--dry-run", is_flag=True, help="Show what is wrong, and change nothing.")
 @click.option("--yes", is_flag=True, help="Also do what cannot be undone: delete databases that no tenant ever had.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
+@JSON
 @async_command
 async def reconcile(dry_run: bool, yes: bool, as_json: bool) -> int:
     """Compare the provider's databases with the central database, both ways, and repair what differs.
@@ -40,10 +39,7 @@ async def reconcile(dry_run: bool, yes: bool, as_json: bool) -> int:
                 echo_json if as_json else lambda finding: bar.say(_line(finding)),
                 bar.reach,
             )
-    if as_json:
-        echo_json(done)
-    else:
-        click.echo(_summary(done))
+    tell(_summary(done), done, as_json=as_json)
     return EXIT_DONE if done.is_whole else EXIT_NO
 
 

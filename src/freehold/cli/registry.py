@@ -1,14 +1,16 @@
 """`freehold registry`: write, check, sign and publish the migrations of tenant databases."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json, registry_folder
-from freehold.cli.registry_check import FOLDER, JSON, lint, seal
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, registry_folder
+from freehold.cli.output import JSON, echo_json, examples, tell
+from freehold.cli.registry_check import FOLDER, lint, load_migrations, seal
 from freehold.cli.registry_keys import keys, sign
-from freehold.cli.registry_publish import load_migrations, publish
+from freehold.cli.registry_publish import publish
 from freehold.cli.registry_trial import trial
 from freehold.cli.registry_write import diff, new
 from freehold.errors import InvalidInput
@@ -17,13 +19,7 @@ from freehold.registry.client_versions import Census
 from freehold.registry.types import PublishedMigration
 
 
-@click.group(
-    epilog="""\b
-Examples:
-  freehold registry lint
-  freehold registry publish --dry-run
-"""
-)
+@click.group(epilog=examples("freehold registry lint", "freehold registry publish --dry-run"))
 def registry() -> None:
     """Write, check, sign and publish the migrations of tenant databases.
 
@@ -31,24 +27,17 @@ def registry() -> None:
     """
 
 
-registry.add_command(new)
-registry.add_command(diff)
-registry.add_command(lint)
-registry.add_command(seal)
-registry.add_command(trial)
-registry.add_command(publish)
-registry.add_command(sign)
-registry.add_command(keys)
+for _command in (new, diff, lint, seal, trial, publish, sign, keys):
+    registry.add_command(_command)
 
 
 @registry.command(
-    epilog="""\b
-Examples:
-  freehold registry status
-  freehold registry status --census
-  freehold registry status --at https://auth.example.com
-  freehold registry status --json | jq 'select(.state != "published")'
-"""
+    epilog=examples(
+        "freehold registry status",
+        "freehold registry status --census",
+        "freehold registry status --at https://auth.example.com",
+        "freehold registry status --json | jq 'select(.state != \"published\")'",
+    )
 )
 @FOLDER
 @click.option("--census", "with_census", is_flag=True, help="Also show which versions are in use.")
@@ -69,20 +58,16 @@ async def status(*, folder: Path | None, with_census: bool, service: str | None,
         raise click.UsageError("--census counts in the central database; a service named with --at does not reveal it")
     census = None
     published: Sequence[Migration | PublishedMigration]
+    migrations = await load_migrations(registry_folder(folder))
     if service is not None:
-        migrations = await load_migrations(registry_folder(folder))
         published = await _served_by(service)
     else:
-        migrations = await load_migrations(registry_folder(folder))
         async with command_services("aside") as services:
             published = (await services.registry.snapshot()).rows
             census = await services.reports.census(len(published)) if with_census else None
-    states = _states(published, migrations)
+    states = list(_states(published, migrations))
     for version, name, state in states:
-        if as_json:
-            echo_json({"version": version, "name": name, "state": state})
-        else:
-            click.echo(f"{version:04}  {state:<9}  {name}")
+        tell(f"{version:04}  {state:<9}  {name}", {"version": version, "name": name, "state": state}, as_json=as_json)
     if census is not None:
         _show_census(census, as_json=as_json)
     click.echo(f"published: version {len(published)}; files: version {len(migrations)}", err=True)
@@ -124,11 +109,8 @@ def _app(version: str) -> str:
 
 def _states(
     published: Sequence[Migration | PublishedMigration], migrations: Sequence[Migration]
-) -> list[tuple[int, str, str]]:
-    found = []
-    for version in range(1, max(len(published), len(migrations)) + 1):
-        row = published[version - 1] if version <= len(published) else None
-        migration = migrations[version - 1] if version <= len(migrations) else None
+) -> Iterator[tuple[int, str, str]]:
+    for version, (row, migration) in enumerate(zip_longest(published, migrations), start=1):
         if row is None:
             state = "pending"
         elif migration is None:
@@ -136,5 +118,4 @@ def _states(
         else:
             state = "published" if row.checksum == migration.checksum else "changed"
         named = migration or row
-        found.append((version, named.name if named else "", state))
-    return found
+        yield version, named.name if named else "", state

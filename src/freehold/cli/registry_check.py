@@ -9,25 +9,24 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, echo_json, registry_folder
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, registry_folder
+from freehold.cli.output import JSON, echo_json, examples, tell
 from freehold.migrate.types import Migration, chains
-from freehold.registry.files import file_name
+from freehold.registry.files import file_name, load_folder
 from freehold.registry.lint.findings import Finding, is_failed
 from freehold.registry.lint.run import Linted, fingerprints, lint_folder, require_replayed
 from freehold.registry.sum_file import SUM_FILE, SumFile, parse_sum_file, read_sum_file, sum_file_of
 from freehold.registry.types import BadRegistry
 
 FOLDER = click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold registry lint
-  freehold registry lint schema_registry/bahar --json
-  freehold registry lint --base origin/main --format github
-"""
+    epilog=examples(
+        "freehold registry lint",
+        "freehold registry lint schema_registry/bahar --json",
+        "freehold registry lint --base origin/main --format github",
+    )
 )
 @FOLDER
 @click.option("--base", metavar="REF", help="A git commit: versions listed in its registry.sum count as released.")
@@ -69,13 +68,7 @@ async def lint(folder: Path | None, base: str | None, strict: bool, form: str, a
     return EXIT_DONE
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  freehold registry seal
-  freehold registry seal --again 12
-"""
-)
+@click.command(epilog=examples("freehold registry seal", "freehold registry seal --again 12"))
 @FOLDER
 @click.option(
     "--again",
@@ -86,7 +79,7 @@ Examples:
 )
 @JSON
 @async_command
-async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> int:
+async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> None:
     """Write registry.sum: the checksums of each file and of the resulting schema.
 
     Commit it with the migrations. Two branches that take the same number conflict in it, and edits of a sealed file
@@ -104,12 +97,20 @@ async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> in
     await asyncio.to_thread((folder / SUM_FILE).write_text, after.text, "utf-8")
     new = [one for one in after.migrations if one not in before.migrations]
     for one in new:
-        if as_json:
-            echo_json({"version": one.version, "file": one.file, "checksum": one.checksum, "schema": one.schema})
-        else:
-            click.echo(f"sealed {one.file}")
+        tell(
+            f"sealed {one.file}",
+            {"version": one.version, "file": one.file, "checksum": one.checksum, "schema": one.schema},
+            as_json=as_json,
+        )
     click.echo(f"{folder / SUM_FILE} is at version {len(after.migrations)}", err=True)
-    return EXIT_DONE
+
+
+async def load_migrations(folder: Path) -> list[Migration]:
+    """The migrations of a folder. Raises `BadRegistry`, also if there are none."""
+    migrations = await load_folder(folder)
+    if not migrations:
+        raise BadRegistry([f"{folder}: there are no migrations in this folder"])
+    return migrations
 
 
 def _require_kept(before: SumFile, migrations: Sequence[Migration], again: Sequence[int]) -> None:
@@ -143,11 +144,17 @@ def _git(folder: Path, *words: str) -> str | None:
 
 def _show(linted: Linted, *, as_json: bool) -> None:
     for migration, link in zip(linted.migrations, chains(linted.migrations), strict=True):
-        if as_json:
-            echo_json(_described(migration, link))
-        else:
-            count = len(migration.statements)
-            click.echo(f"{file_name(migration)}  {migration.checksum[:12]}  {count:>2} statement(s)")
+        count = len(migration.statements)
+        facts = {
+            "version": migration.version,
+            "name": migration.name,
+            "description": migration.description,
+            "checksum": migration.checksum,
+            "chain": link,
+            "statements": count,
+        }
+        text = f"{file_name(migration)}  {migration.checksum[:12]}  {count:>2} statement(s)"
+        tell(text, facts, as_json=as_json)
 
 
 def _annotation(folder: Path, finding: Finding) -> str:
@@ -164,14 +171,3 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _described(migration: Migration, link: str) -> dict[str, object]:
-    return {
-        "version": migration.version,
-        "name": migration.name,
-        "description": migration.description,
-        "checksum": migration.checksum,
-        "chain": link,
-        "statements": len(migration.statements),
-    }

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, async_command, command_services, echo_json, registry_folder
-from freehold.cli.registry_check import FOLDER, JSON
+from freehold.cli.context import async_command, command_services, registry_folder
+from freehold.cli.output import JSON, echo_json, examples, tell
+from freehold.cli.registry_check import FOLDER, load_migrations
 from freehold.keys import load_key, load_or_create_key, replace_key
-from freehold.registry.files import load_folder
 from freehold.registry.folder_config import load_parts
 from freehold.registry.signed import (
     LIFETIME_DAYS,
@@ -22,18 +22,16 @@ from freehold.registry.signed import (
     signer_of,
 )
 from freehold.registry.types import BadRegistry, SignedElsewhere
-from freehold.settings.fields import Settings
 
 _KEY_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold registry sign --key-file registry.pem > release.json
-  freehold registry sign schema_registry/bahar --key-file registry.pem --days 7 > release.json
-  freehold registry sign --key-file registry.pem --form 2 > release.json
-"""
+    epilog=examples(
+        "freehold registry sign --key-file registry.pem > release.json",
+        "freehold registry sign schema_registry/bahar --key-file registry.pem --days 7 > release.json",
+        "freehold registry sign --key-file registry.pem --form 2 > release.json",
+    )
 )
 @FOLDER
 @click.option("--key-file", type=_KEY_FILE, required=True, help="Ed25519 private key (PEM) that signs.")
@@ -47,7 +45,7 @@ Examples:
     help="Format of the release; 2 for a service that does not support parts yet, 3 by default.",
 )
 @async_command
-async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int:
+async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> None:
     """Sign a folder's migrations and parts without contacting any server, and print the signed release.
 
     For a key that never leaves CI: `freehold registry publish --signed release.json` needs no key. Sign and publish
@@ -56,9 +54,7 @@ async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int
     Parts are the files that `[[part]]` in registry.toml names; apps can verify them like the migrations.
     """
     folder = registry_folder(folder)
-    migrations, parts = await load_folder(folder), await load_parts(folder)
-    if not migrations:
-        raise BadRegistry([f"{folder}: there are no migrations in this folder"])
+    migrations, parts = await load_migrations(folder), await load_parts(folder)
     if form == "2" and parts:
         raise click.UsageError("--form 2 has no room for the parts that registry.toml names; take them out")
     signer = signer_of(await asyncio.to_thread(load_key, key_file))
@@ -73,7 +69,6 @@ async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int
         parts=listed(parts),
     )
     echo_json(release)
-    return EXIT_DONE
 
 
 def read_release(path: Path) -> SignedRelease:
@@ -84,51 +79,35 @@ def read_release(path: Path) -> SignedRelease:
         raise BadRegistry([f"{path}: is not the output of `freehold registry sign`"]) from error
 
 
-@click.group(
-    epilog="""\b
-Examples:
-  freehold registry keys list
-  freehold registry keys rotate
-"""
-)
+@click.group(epilog=examples("freehold registry keys list", "freehold registry keys rotate"))
 def keys() -> None:
     """Manage the keys that sign the registry: list them, rotate them, allow CI's key to publish."""
 
 
 @keys.command(
-    "list",
-    epilog="""\b
-Examples:
-  freehold registry keys list
-  freehold registry keys list --json | jq -r .public_key
-""",
+    "list", epilog=examples("freehold registry keys list", "freehold registry keys list --json | jq -r .public_key")
 )
 @JSON
 @async_command
-async def list_(as_json: bool) -> int:
+async def list_(as_json: bool) -> None:
     """Show every key: which one signs now, and which were retired."""
     async with command_services() as services:
         snapshot = await services.registry.snapshot()
     signing = snapshot.manifest.key_id if snapshot.manifest else ""
     for key in snapshot.keys:
         state = "retired" if key.key_id in snapshot.retired else "signs" if key.key_id == signing else "known"
-        if as_json:
-            echo_json({**msgspec.structs.asdict(key), "state": state})
-        else:
-            click.echo(f"{key.key_id}  {state:<7}  {key.public_key}  {key.created_at}")
-    return EXIT_DONE
+        tell(
+            f"{key.key_id}  {state:<7}  {key.public_key}  {key.created_at}",
+            {**msgspec.structs.asdict(key), "state": state},
+            as_json=as_json,
+        )
 
 
-@keys.command(
-    "add",
-    epilog="""\b
-Example: freehold registry keys add 0nTqK8Zc2Y0c5f5c1m9m0m8Xo2Z8s4b5Hq3n6c7w8x0
-""",
-)
+@keys.command(epilog="\b\nExample: freehold registry keys add 0nTqK8Zc2Y0c5f5c1m9m0m8Xo2Z8s4b5Hq3n6c7w8x0")
 @click.argument("public_key")
 @JSON
 @async_command
-async def add(public_key: str, as_json: bool) -> int:
+async def add(public_key: str, as_json: bool) -> None:
     """Let another key publish here, such as one that only CI has. Safe to run twice.
 
     If this service has its own key, it endorses the new one, so that clients follow automatically. PUBLIC_KEY is
@@ -136,24 +115,19 @@ async def add(public_key: str, as_json: bool) -> int:
     """
     async with command_services() as services:
         key = await services.registry.add_key(public_key)
-    if as_json:
-        echo_json(key)
-    else:
-        click.echo(f"added {key.key_id}")
-    return EXIT_DONE
+    tell(f"added {key.key_id}", key, as_json=as_json)
 
 
 @keys.command(
     "rotate",
-    epilog="""\b
-Examples:
-  freehold registry keys rotate
-  REGISTRY_SIGNING_KEY_FILE=/etc/freehold/registry.pem freehold registry keys rotate
-""",
+    epilog=examples(
+        "freehold registry keys rotate",
+        "REGISTRY_SIGNING_KEY_FILE=/etc/freehold/registry.pem freehold registry keys rotate",
+    ),
 )
 @JSON
 @async_command
-async def rotate(as_json: bool) -> int:
+async def rotate(as_json: bool) -> None:
     """Replace the signing key with a new one, and sign with it from now on. Safe to run again after a crash.
 
     The old key endorses the new one and is retired by it: clients that trusted the old one follow at their next pull
@@ -162,7 +136,8 @@ async def rotate(as_json: bool) -> int:
     async with command_services() as services:
         if services.registry.signer is None:
             raise SignedElsewhere("the key is not on this machine (REGISTRY_SIGNING=external); rotate it where it is")
-        path = _key_path(services.settings)
+        settings = services.settings
+        path = settings.registry_signing_key_file or settings.data_dir / "keys" / "registry.pem"
         successor_path = path.with_name(f"{path.stem}.next{path.suffix}")
         successor = signer_of(await asyncio.to_thread(load_or_create_key, successor_path))
         await services.registry.rotate(successor)
@@ -171,8 +146,3 @@ async def rotate(as_json: bool) -> int:
         echo_json({"key_id": successor.key_id, "public_key": successor.public_key, "file": str(path)})
     else:
         click.echo(f"{successor.key_id} signs from now on; start running services again", err=True)
-    return EXIT_DONE
-
-
-def _key_path(settings: Settings) -> Path:
-    return settings.registry_signing_key_file or settings.data_dir / "keys" / "registry.pem"

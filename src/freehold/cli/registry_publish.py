@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from freehold.cli.context import (
-    EXIT_DONE,
-    async_command,
-    command_services,
-    command_settings,
-    echo_json,
-    registry_folder,
-)
-from freehold.cli.registry_check import FOLDER, JSON
+from freehold.cli.context import async_command, command_services, command_settings, registry_folder
+from freehold.cli.output import JSON, echo_json, examples
+from freehold.cli.registry_check import FOLDER, load_migrations
 from freehold.cli.registry_keys import read_release
 from freehold.errors import Unauthenticated, Unavailable
 from freehold.migrate.types import Migration
-from freehold.registry.files import file_name, load_folder
+from freehold.registry.files import file_name
 from freehold.registry.folder_config import load_parts
 from freehold.registry.signed import SignedRelease
-from freehold.registry.types import BadRegistry, PartFile, PublishReport
+from freehold.registry.types import PartFile, PublishReport
 from freehold.settings.fields import BadSettings
 from freehold.settings.servers import is_private_to
 
@@ -39,13 +33,12 @@ _KEY_LETTERS = 64  # API keys have at least this many; session tokens and JWTs h
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold registry publish --dry-run
-  freehold registry publish schema_registry/bahar
-  freehold registry publish --signed release.json
-  REGISTRY_TOKEN=... freehold registry publish --signed release.json --to https://auth.example.com
-"""
+    epilog=examples(
+        "freehold registry publish --dry-run",
+        "freehold registry publish schema_registry/bahar",
+        "freehold registry publish --signed release.json",
+        "REGISTRY_TOKEN=... freehold registry publish --signed release.json --to https://auth.example.com",
+    )
 )
 @FOLDER
 @click.option("--dry-run", is_flag=True, help="Show what would be published, and publish nothing.")
@@ -79,7 +72,7 @@ async def publish(
     renew: bool,
     force: bool,
     as_json: bool,
-) -> int:
+) -> None:
     """Publish the migrations of a folder that are not published yet, and the release's parts: all or none.
 
     Safe to run twice. Parts are the files that `[[part]]` in registry.toml names; one that it no longer names leaves
@@ -105,20 +98,15 @@ async def publish(
         settings = command_settings()
         folder = registry_folder(folder)
         migrations, parts = await load_migrations(folder), await load_parts(folder)
-        token = _checked_token(settings.registry_token.reveal())
+        token = settings.registry_token.reveal()
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            raise BadSettings(
+                ["REGISTRY_TOKEN: expected an API key, from `freehold api-keys create --scope registry:publish`"]
+            )
         report = await _publish_to(service, token, migrations, parts, release, force=force, dry_run=dry_run)
     else:
         migrations, report = await _publish_here(folder, release, force=force, dry_run=dry_run, renew=renew)
     _tell(report, migrations, dry_run=dry_run, as_json=as_json)
-    return EXIT_DONE
-
-
-async def load_migrations(folder: Path) -> list[Migration]:
-    """The migrations of a folder. Raises `BadRegistry`, also if there are none."""
-    migrations = await load_folder(folder)
-    if not migrations:
-        raise BadRegistry([f"{folder}: there are no migrations in this folder"])
-    return migrations
 
 
 async def _publish_here(
@@ -161,13 +149,7 @@ async def _publish_to(
             answer = calls.read(await _until_it_answers(ask), PublishAnswer)
         except Unauthenticated as error:
             raise BadSettings([f"REGISTRY_TOKEN: the service does not accept it ({error})"]) from error
-    return PublishReport(
-        published=answer.published,
-        already=answer.already,
-        version=answer.version,
-        without_file=answer.without_file,
-        renewed=answer.renewed,
-    )
+    return msgspec.convert(answer, PublishReport, from_attributes=True)
 
 
 async def _until_it_answers(ask: Callable[[], Awaitable["Answer"]]) -> "Answer":
@@ -178,14 +160,6 @@ async def _until_it_answers(ask: Callable[[], Awaitable["Answer"]]) -> "Answer":
             click.echo(f"{error}; asking again", err=True)
             await asyncio.sleep(pause_s)
     return await ask()
-
-
-def _checked_token(token: str) -> str:
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise BadSettings(
-            ["REGISTRY_TOKEN: expected an API key, from `freehold api-keys create --scope registry:publish`"]
-        )
-    return token
 
 
 def _tell(report: PublishReport, migrations: Sequence[Migration], *, dry_run: bool, as_json: bool) -> None:

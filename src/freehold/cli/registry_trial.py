@@ -7,25 +7,23 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, EXIT_SETTINGS, async_command, echo_json, fail, registry_folder
-from freehold.cli.registry_check import FOLDER, JSON
+from freehold.cli.context import EXIT_DONE, EXIT_NO, EXIT_SETTINGS, async_command, fail, registry_folder
+from freehold.cli.output import JSON, echo_json, examples
+from freehold.cli.registry_check import FOLDER, load_migrations
 from freehold.providers.engines.engines import ENGINES, EngineMissing, open_engines
-from freehold.registry.files import load_folder
 from freehold.registry.lint.findings import waivers_of
 from freehold.registry.sum_file import SUM_FILE, read_sum_file
 from freehold.registry.trial import Tried, load_fixtures, try_out
 from freehold.registry.trial_rows import FIXTURES
-from freehold.registry.types import BadRegistry
 
 
 @click.command(
     "test",
-    epilog="""\b
-Examples:
-  freehold registry test
-  freehold registry test schema_registry/bahar --since 7
-  freehold registry test --engine sqlite --engine libsql --json
-""",
+    epilog=examples(
+        "freehold registry test",
+        "freehold registry test schema_registry/bahar --since 7",
+        "freehold registry test --engine sqlite --engine libsql --json",
+    ),
 )
 @FOLDER
 @click.option(
@@ -49,9 +47,7 @@ async def trial(folder: Path | None, engines: tuple[str, ...], since: int, as_js
     for. Exit code 1 when it fails, and 3 when an engine is not installed.
     """
     folder = registry_folder(folder)
-    migrations = await load_folder(folder)
-    if not migrations:
-        raise BadRegistry([f"{folder}: there are no migrations in this folder"])
+    migrations = await load_migrations(folder)
     fixtures = await load_fixtures(folder)
     sums = await asyncio.to_thread(read_sum_file, folder)
     recorded = {} if sums is None else {one.version: one.schema for one in sums.migrations}

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, echo_json, registry_folder
-from freehold.cli.registry_check import JSON
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, registry_folder
+from freehold.cli.output import JSON, echo_json, examples, tell
 from freehold.migrate.rules import require_inside
 from freehold.migrate.split import split
 from freehold.migrate.types import BadMigration, normalise
@@ -28,17 +28,13 @@ FOLDER_OPTION = click.option(
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold registry new add_tags
-  freehold registry new add_tags --folder schema_registry/bahar
-"""
+    epilog=examples("freehold registry new add_tags", "freehold registry new add_tags --folder schema_registry/bahar")
 )
 @click.argument("name")
 @FOLDER_OPTION
 @JSON
 @async_command
-async def new(name: str, folder: Path | None, as_json: bool) -> int:
+async def new(name: str, folder: Path | None, as_json: bool) -> None:
     """Create the next migration as an empty file with its front matter, to be filled in.
 
     NAME is snake_case and says what it does. The number is the next free one; `freehold registry seal` enters it in
@@ -47,20 +43,15 @@ async def new(name: str, folder: Path | None, as_json: bool) -> int:
     folder = registry_folder(folder)
     migration = blank(await load_folder(folder), name)
     path = await asyncio.to_thread(write, folder, migration)
-    if as_json:
-        echo_json({"version": migration.version, "name": migration.name, "path": str(path)})
-    else:
-        click.echo(str(path))
-    return EXIT_DONE
+    tell(str(path), {"version": migration.version, "name": migration.name, "path": str(path)}, as_json=as_json)
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold registry diff add_tags --schema schema.sql
-  freehold registry diff add_tags --schema app.models:Base --dry-run
-  freehold registry diff drop_notes --schema app.models:metadata --min-app 2.1.0
-"""
+    epilog=examples(
+        "freehold registry diff add_tags --schema schema.sql",
+        "freehold registry diff add_tags --schema app.models:Base --dry-run",
+        "freehold registry diff drop_notes --schema app.models:metadata --min-app 2.1.0",
+    )
 )
 @click.argument("name")
 @click.option(
@@ -135,7 +126,10 @@ async def diff(
         echo_json(_described(drafted, path))
     elif drafted.migration is not None and not check:
         click.echo(drafted.migration.sql if path is None else str(path))
-    _tell(drafted)
+    for note in drafted.notes:
+        click.echo(f"made up: {note}", err=True)
+    for left in drafted.left:
+        click.echo(f"left for a contract migration (--min-app): {left}", err=True)
     return EXIT_NO if check and (drafted.migration or drafted.left) else EXIT_DONE
 
 
@@ -159,13 +153,6 @@ def _pairs(renames: tuple[str, ...]) -> list[tuple[str, str]]:
             raise BadRegistry([f"--rename: expected OLD=NEW, got `{rename}`"])
         found.append((old, new_name))
     return found
-
-
-def _tell(drafted: Drafted) -> None:
-    for note in drafted.notes:
-        click.echo(f"made up: {note}", err=True)
-    for left in drafted.left:
-        click.echo(f"left for a contract migration (--min-app): {left}", err=True)
 
 
 class Declared(Struct, frozen=True):

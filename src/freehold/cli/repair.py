@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, EXIT_UNREACHABLE, async_command, command_tenants, echo_json
-from freehold.cli.progress import Bar, one_line, progress
+from freehold.cli.context import EXIT_DONE, EXIT_NO, EXIT_UNREACHABLE, async_command, command_tenants
+from freehold.cli.output import Bar, echo_json, examples, one_line, progress
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.settings.fields import BadSettings
 from freehold.tenants.repair import NotRepairable, Repair, Repaired
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants repair --all-broken --dry-run
-  freehold tenants repair --all-broken --json | jq 'select(.is_well | not)'
-  freehold tenants repair ada@example.com t-4mz3
-"""
+    epilog=examples(
+        "freehold tenants repair --all-broken --dry-run",
+        "freehold tenants repair --all-broken --json | jq 'select(.is_well | not)'",
+        "freehold tenants repair ada@example.com t-4mz3",
+    )
 )
 @click.argument("tenants", nargs=-1, metavar="[TENANT...]")
 @click.option("--all-broken", is_flag=True, help="All tenants whose database does not open.")

@@ -1,19 +1,20 @@
 """`freehold rollout`: migrate all tenants to a version, in waves."""
 
 import asyncio
+import functools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, confirm, echo_json
-from freehold.cli.progress import Bar, one_line, progress
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, confirm
+from freehold.cli.output import JSON, Bar, echo_json, examples, one_line, progress, tell
 from freehold.cli.rollout_back import discard, restore
 from freehold.cli.rollout_shown import say, show, show_plan, workers
-from freehold.cli.rollout_steer import as_json_option, pause, retry, which
+from freehold.cli.rollout_steer import ROLLOUT, pause, retry
 from freehold.rollouts.errors import NobodyBehind
 from freehold.rollouts.types import Options, Rollout, RolloutState
 from freehold.rollouts.worker import RolloutWorkerConfig
@@ -22,84 +23,68 @@ if TYPE_CHECKING:
     from freehold.wiring.services import Services
 
 
-def _workers(verb: Any) -> Any:
-    """The options of commands that migrate the tenants of a rollout themselves."""
-    lease = click.option(
+def _all(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """One decorator that adds these options in this order."""
+    return lambda verb: functools.reduce(lambda done, option: option(done), reversed(options), verb)
+
+
+# Of commands that migrate the tenants of a rollout themselves.
+_workers = _all(
+    click.option(
+        "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, help="Tenants at once, at most."
+    ),
+    click.option(
         "--lease",
         "lease_s",
         type=click.FloatRange(1, 600),
         default=15.0,
         show_default=True,
         help="Seconds until others may take over the tenants of a killed worker.",
-    )
-    most = click.option(
-        "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, help="Tenants at once, at most."
-    )
-    return most(lease(verb))
-
-
-def _shape(verb: Any) -> Any:
-    """The options that define a rollout."""
-    for option in reversed(
-        [
-            click.option(
-                "--to",
-                type=click.IntRange(min=1),
-                metavar="VERSION",
-                help="Version to migrate to; the newest by default.",
-            ),
-            click.option(
-                "--wave",
-                "waves",
-                multiple=True,
-                metavar="N|N%",
-                help="Tenants in total after this wave; can be repeated. 1, 10% and all by default.",
-            ),
-            click.option(
-                "--canary",
-                "canaries",
-                multiple=True,
-                metavar="TENANT",
-                help="A tenant that goes first; can be repeated.",
-            ),
-            click.option(
-                "--budget",
-                default="0",
-                metavar="N|N%",
-                help="How many tenants may fail before the rollout pauses (default 0).",
-            ),
-            click.option(
-                "--include-restored", is_flag=True, help="Include tenants that were taken back from an earlier one."
-            ),
-        ]
-    ):
-        verb = option(verb)
-    return verb
+    ),
+)
+# What defines a rollout.
+_shape = _all(
+    click.option(
+        "--to", type=click.IntRange(min=1), metavar="VERSION", help="Version to migrate to; the newest by default."
+    ),
+    click.option(
+        "--wave",
+        "waves",
+        multiple=True,
+        metavar="N|N%",
+        help="Tenants in total after this wave; can be repeated. 1, 10% and all by default.",
+    ),
+    click.option(
+        "--canary", "canaries", multiple=True, metavar="TENANT", help="A tenant that goes first; can be repeated."
+    ),
+    click.option(
+        "--budget", default="0", metavar="N|N%", help="How many tenants may fail before the rollout pauses (default 0)."
+    ),
+    click.option("--include-restored", is_flag=True, help="Include tenants that were taken back from an earlier one."),
+)
 
 
 @click.group(
-    epilog="""\b
-Examples:
-  freehold rollout plan
-  freehold rollout start --wave 5 --wave 20% --budget 1% --wait
-  freehold rollout status
-"""
+    epilog=examples(
+        "freehold rollout plan",
+        "freehold rollout start --wave 5 --wave 20% --budget 1% --wait",
+        "freehold rollout status",
+    )
 )
 def rollout() -> None:
     """Migrate all tenants to a version, in waves."""
 
 
 @rollout.command(
-    epilog="""\b
-Examples:
-  freehold rollout plan
-  freehold rollout plan --to 9 --rehearse 5
-  freehold rollout plan --json | jq .behind
-"""
+    epilog=examples(
+        "freehold rollout plan",
+        "freehold rollout plan --to 9 --rehearse 5",
+        "freehold rollout plan --json | jq .behind",
+    )
 )
 @_shape
 @click.option("--rehearse", type=click.IntRange(1, 100), metavar="N", help="Also migrate copies of N tenants.")
-@as_json_option
+@JSON
 @async_command
 async def plan(
     *,
@@ -130,20 +115,16 @@ async def plan(
         is_sound = True
         async for one in services.rollouts.rehearse(found.to_version, rehearse):
             is_sound &= not one.faults
-            if as_json:
-                echo_json(one)
-            else:
-                click.echo(one_line(f"rehearsed {one.tenant_id}: {one.summary}"))
+            tell(one_line(f"rehearsed {one.tenant_id}: {one.summary}"), one, as_json=as_json)
     return EXIT_DONE if is_sound else EXIT_NO
 
 
 @rollout.command(
-    epilog="""\b
-Examples:
-  freehold rollout start --wait
-  freehold rollout start --wave 5 --wave 10% --budget 3 --health "SELECT count(*) > 0 FROM settings" --wait
-  freehold rollout start --wait --json | tail -n 1
-"""
+    epilog=examples(
+        "freehold rollout start --wait",
+        'freehold rollout start --wave 5 --wave 10% --budget 3 --health "SELECT count(*) > 0 FROM settings" --wait',
+        "freehold rollout start --wait --json | tail -n 1",
+    )
 )
 @_shape
 @click.option(
@@ -164,7 +145,7 @@ Examples:
 @click.option("--wait", is_flag=True, help="Carry it out here, until it is done or pauses.")
 @_workers
 @click.option("--dry-run", is_flag=True, help="Show what it would do, and change nothing.")
-@as_json_option
+@JSON
 @async_command
 async def start(
     *,
@@ -212,23 +193,14 @@ async def start(
             click.echo(f"rollout {made.rollout_id}: {made.tenants} tenants to version {made.to_version}")
         if wait:
             return await _work(services, made, _config(concurrency, lease_s), as_json=as_json)
-        if as_json:
-            echo_json(made)
-        else:
-            click.echo("run it with: freehold rollout work")
+        tell("run it with: freehold rollout work", made, as_json=as_json)
     return EXIT_DONE
 
 
-@rollout.command(
-    epilog="""\b
-Examples:
-  freehold rollout work
-  freehold rollout work k3J9x2mPq7 --concurrency 4
-"""
-)
-@which
+@rollout.command(epilog=examples("freehold rollout work", "freehold rollout work k3J9x2mPq7 --concurrency 4"))
+@ROLLOUT
 @_workers
-@as_json_option
+@JSON
 @async_command
 async def work(rollout_id: str | None, concurrency: int, lease_s: float, as_json: bool) -> int:
     """Work on a running rollout until it is done or paused. Any number of workers may share one.
@@ -243,15 +215,9 @@ async def work(rollout_id: str | None, concurrency: int, lease_s: float, as_json
         return await _work(services, found, _config(concurrency, lease_s), as_json=as_json)
 
 
-@rollout.command(
-    epilog="""\b
-Examples:
-  freehold rollout status
-  freehold rollout status --json | jq .counts
-"""
-)
-@which
-@as_json_option
+@rollout.command(epilog=examples("freehold rollout status", "freehold rollout status --json | jq .counts"))
+@ROLLOUT
+@JSON
 @async_command
 async def status(rollout_id: str | None, as_json: bool) -> int:
     """Show the progress of a rollout, the newest by default, with failures grouped by cause.
@@ -271,11 +237,11 @@ async def status(rollout_id: str | None, as_json: bool) -> int:
     return EXIT_DONE if found.is_fine else EXIT_NO
 
 
-@rollout.command(epilog="\b\nExamples:\n  freehold rollout resume\n  freehold rollout resume --wait")
-@which
+@rollout.command(epilog=examples("freehold rollout resume", "freehold rollout resume --wait"))
+@ROLLOUT
 @click.option("--wait", is_flag=True, help="Carry it out here, until it is done or pauses.")
 @_workers
-@as_json_option
+@JSON
 @async_command
 async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: float, as_json: bool) -> int:
     """Resume a paused rollout, or one that is done and has tenants to retry.
@@ -297,17 +263,16 @@ async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: 
 
 
 @rollout.command(epilog="\b\nExample:\n  freehold rollout abort --yes")
-@which
+@ROLLOUT
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @async_command
-async def abort(rollout_id: str | None, yes: bool) -> int:
+async def abort(rollout_id: str | None, yes: bool) -> None:
     """End a rollout where it is. No tenant is rolled back; the remaining ones are left for another rollout."""
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)
         left = found.counts["pending"]
         confirm(f"end rollout {found.rollout.rollout_id} with {left} tenants left?", yes=yes)
         say(await services.rollouts.abort(found.rollout.rollout_id))
-    return EXIT_DONE
 
 
 for _command in (pause, retry, restore, discard):

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, confirm, echo_json
-from freehold.cli.progress import Bar, one_line, progress
-from freehold.cli.rollout_steer import as_json_option, which
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, confirm
+from freehold.cli.output import JSON, Bar, echo_json, examples, one_line, progress, tell
+from freehold.cli.rollout_steer import ROLLOUT
 from freehold.dates import from_ms, to_iso
 from freehold.rollouts.restoring import ALL
 from freehold.rollouts.types import RestorePoint, Rollout, StepState, TakenBack
@@ -19,12 +19,11 @@ _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold rollout restore ada@example.com
-  freehold rollout restore --failed --dry-run
-  freehold rollout restore --all --rollout k3J9x2mPq7 --yes --json
-"""
+    epilog=examples(
+        "freehold rollout restore ada@example.com",
+        "freehold rollout restore --failed --dry-run",
+        "freehold rollout restore --all --rollout k3J9x2mPq7 --yes --json",
+    )
 )
 @click.argument("tenants", metavar="[TENANT]...", nargs=-1)
 @click.option("--failed", is_flag=True, help="Tenants that failed after some of several migrations.")
@@ -32,7 +31,7 @@ Examples:
 @click.option("--rollout", "rollout_id", metavar="ROLLOUT", help="Which rollout; the newest by default.")
 @click.option("--dry-run", is_flag=True, help="Show which tenants would be taken back, and change nothing.")
 @_YES
-@as_json_option
+@JSON
 @async_command
 async def restore(
     tenants: tuple[str, ...],
@@ -85,11 +84,11 @@ async def restore(
 
 
 @click.command(epilog="\b\nExample:\n  freehold rollout discard --yes")
-@which
+@ROLLOUT
 @_YES
-@as_json_option
+@JSON
 @async_command
-async def discard(rollout_id: str | None, yes: bool, as_json: bool) -> int:
+async def discard(rollout_id: str | None, yes: bool, as_json: bool) -> None:
     """Delete a rollout's restore points, and the databases that were set aside before they expire.
 
     No tenant can be taken back afterwards. Safe to run twice.
@@ -101,11 +100,11 @@ async def discard(rollout_id: str | None, yes: bool, as_json: bool) -> int:
         if there:
             confirm(f"delete {there} copies of rollout {rollout_id} for good?", yes=yes)
         count = await services.rollouts.restoring.discard(rollout_id)
-    if as_json:
-        echo_json({"rollout_id": rollout_id, "discarded": count})
-    else:
-        click.echo(f"{count} copies will be deleted by the service")
-    return EXIT_DONE
+    tell(
+        f"{count} copies will be deleted by the service",
+        {"rollout_id": rollout_id, "discarded": count},
+        as_json=as_json,
+    )
 
 
 async def _chosen(

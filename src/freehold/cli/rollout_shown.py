@@ -2,7 +2,7 @@
 
 import click
 
-from freehold.cli.progress import one_line
+from freehold.cli.output import one_line
 from freehold.rollouts.types import Kept, Plan, Progress, Rollout, RolloutState
 
 

@@ -1,37 +1,24 @@
 """`freehold rollout pause` and `retry`."""
 
-from typing import Any
-
 import click
 
-from freehold.cli.context import EXIT_DONE, async_command, command_services, echo_json
+from freehold.cli.context import async_command, command_services
+from freehold.cli.output import JSON, echo_json, examples
 from freehold.cli.rollout_shown import say
 from freehold.rollouts.types import RolloutState, StepState
 
 _REASON_CHARS = 500
-
-
-def which(verb: Any) -> Any:
-    """The argument for which rollout; the newest by default."""
-    return click.argument("rollout_id", required=False, metavar="[ROLLOUT]")(verb)
-
-
-def as_json_option(verb: Any) -> Any:
-    """The option `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")(verb)
+ROLLOUT = click.argument("rollout_id", required=False, metavar="[ROLLOUT]")
+"""The newest rollout by default."""
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold rollout pause
-  freehold rollout pause --reason "support is away until Monday"
-"""
+    epilog=examples("freehold rollout pause", 'freehold rollout pause --reason "support is away until Monday"')
 )
-@which
+@ROLLOUT
 @click.option("--reason", default="paused by an operator", metavar="TEXT", help="Shown by `status`.")
 @async_command
-async def pause(rollout_id: str | None, reason: str) -> int:
+async def pause(rollout_id: str | None, reason: str) -> None:
     """Pause a rollout: no more tenants start, those in progress finish.
 
     If it is already paused, the first reason is kept.
@@ -41,17 +28,16 @@ async def pause(rollout_id: str | None, reason: str) -> int:
         if found.state is RolloutState.PAUSED:
             click.echo("it is already paused", err=True)
         say(await services.rollouts.pause(found.rollout_id, reason[:_REASON_CHARS]))
-    return EXIT_DONE
 
 
 @click.command(epilog="\b\nExample:\n  freehold rollout retry --failed && freehold rollout resume --wait")
-@which
+@ROLLOUT
 @click.option("--failed", is_flag=True, help="Tenants that failed.")
 @click.option("--drifted", is_flag=True, help="Tenants that had drifted, once they are repaired.")
 @click.option("--restored", is_flag=True, help="Tenants that were taken back.")
-@as_json_option
+@JSON
 @async_command
-async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored: bool, as_json: bool) -> int:
+async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored: bool, as_json: bool) -> None:
     """Queue tenants that were not migrated, to be tried again when the rollout is resumed.
 
     Also works after the rollout has ended; `rollout start` includes them, too. Nothing happens when there are none,
@@ -68,7 +54,7 @@ async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored
         newest = (await services.registry.snapshot()).version
     if as_json:
         echo_json({"rollout_id": found.rollout_id, "retried": count, "pending": now.counts["pending"]})
-        return EXIT_DONE
+        return
     what = " or ".join(states)
     if count:
         click.echo(f"{count} tenants will be retried; continue with: freehold rollout resume --wait")
@@ -84,4 +70,3 @@ async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored
             f"they will be brought to version {found.to_version}, and {newest} is the newest by now:"
             " `freehold rollout start` brings them there"
         )
-    return EXIT_DONE

@@ -11,6 +11,7 @@ import msgspec
 
 from freehold.cli.context import EXIT_DONE, command_settings, fail, new_loop, require_registry
 from freehold.cli.listening import listen, listen_shared, raise_file_limit
+from freehold.cli.output import examples
 from freehold.errors import FreeholdError
 from freehold.http_worker import ALONE, HttpWorker, http_workers
 from freehold.log import get_logger
@@ -25,14 +26,8 @@ _SHUTDOWN_LIMIT_S = 2
 _DEMO_TABLE = "dictionary_entries"
 _DEFAULT_URL = "http://127.0.0.1:8000"
 
-_EPILOG = """\b
-Examples:
-  freehold serve
-  PORT=9000 DATA_DIR=/var/lib/freehold freehold serve
-"""
 
-
-@click.command(epilog=_EPILOG)
+@click.command(epilog=examples("freehold serve", "PORT=9000 DATA_DIR=/var/lib/freehold freehold serve"))
 def serve() -> None:
     """Run the service until it is stopped (Ctrl-C or SIGTERM).
 

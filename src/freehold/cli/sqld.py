@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from freehold.cli.context import EXIT_DONE, async_command, command_settings
+from freehold.cli.context import async_command, command_settings
 from freehold.cli.listening import listen
 from freehold.settings.fields import BadSettings
 
@@ -44,7 +44,7 @@ Examples:
 @async_command
 async def sqld(
     *, data_dir: Path, key_file: Path, address: str, admin_listen: str, supervisor_listen: str, given: str | None
-) -> int:
+) -> None:
     """Run the tenants' sqld and restart it whenever it ends, until stopped.
 
     All its limits are set, and the only environment variable that it gets is SQLD_ADMIN_KEY, which protects its admin
@@ -76,7 +76,6 @@ async def sqld(
         async with supervised_sqld(options, data_dir / "freehold.lock", listener, folder_name="--data-dir"):
             click.echo(f"sqld answers at {address}, its supervisor at {supervisor_listen}", err=True)
             await told.wait()
-    return EXIT_DONE
 
 
 def _made(path: Path) -> Path:

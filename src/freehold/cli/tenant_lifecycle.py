@@ -1,4 +1,4 @@
-"""`freehold tenants` on single tenants: show, migrate, suspend, resume, fork, export, restore, delete."""
+"""`freehold tenants` on single tenants: show, migrate, suspend, resume, fork, export, restore, delete, rotate."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from freehold.cli.context import (
-    EXIT_DONE,
-    EXIT_NO,
-    EXIT_UNREACHABLE,
-    async_command,
-    command_tenants,
-    confirm,
-    echo_json,
-)
-from freehold.cli.progress import Bar, one_line, progress
+from freehold.cli.context import EXIT_DONE, EXIT_NO, EXIT_UNREACHABLE, async_command, command_tenants, confirm
+from freehold.cli.output import JSON, echo_json, examples, one_line, progress, tell
 from freehold.errors import FreeholdError, Unavailable
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 
 if TYPE_CHECKING:
-    from freehold.wiring.tenants import TenantServices
+    pass
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 _TENANT = click.argument("tenant", metavar="TENANT")
@@ -60,7 +51,7 @@ async def create_for(users: tuple[str, ...], *, dry_run: bool, as_json: bool) ->
 
 @click.command(epilog="Example: freehold tenants show ada@example.com --json")
 @_TENANT
-@_JSON
+@JSON
 @async_command
 async def show(tenant: str, as_json: bool) -> int:
     """Show one tenant: by its id, its user's id or address, or its database's name.
@@ -69,7 +60,8 @@ async def show(tenant: str, as_json: bool) -> int:
     """
     async with command_tenants() as services:
         found = await services.lifecycle.find(tenant)
-        database = await services.provider.find(found.database_name) if _is_here(found, services) else None
+        is_here = found.provider == services.provider.name
+        database = await services.provider.find(found.database_name) if is_here else None
         facts = {
             **msgspec.to_builtins(found),
             "email": (await services.listing.store.emails([found.user_id])).get(found.user_id),
@@ -86,14 +78,13 @@ async def show(tenant: str, as_json: bool) -> int:
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants migrate ada@example.com
-  freehold tenants migrate k3J9x2mPq7 t-4mz3 --json | jq 'select(.error)'
-"""
+    epilog=examples(
+        "freehold tenants migrate ada@example.com",
+        "freehold tenants migrate k3J9x2mPq7 t-4mz3 --json | jq 'select(.error)'",
+    )
 )
 @_TENANTS
-@_JSON
+@JSON
 @async_command
 async def migrate(tenants: tuple[str, ...], as_json: bool) -> int:
     """Bring these databases to the newest published version. Each is tried once; exit code 1 when one failed.
@@ -106,15 +97,14 @@ async def migrate(tenants: tuple[str, ...], as_json: bool) -> int:
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants suspend ada@example.com --reason 'unpaid since May'
-  freehold tenants suspend k3J9x2mPq7 t-4mz3 --json
-"""
+    epilog=examples(
+        "freehold tenants suspend ada@example.com --reason 'unpaid since May'",
+        "freehold tenants suspend k3J9x2mPq7 t-4mz3 --json",
+    )
 )
 @_TENANTS
 @click.option("--reason", default="", help="The reason; the user sees it in each error.")
-@_JSON
+@JSON
 @async_command
 async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
     """Block all reads and writes for these tenants, in the database engine itself. Data is kept.
@@ -129,7 +119,7 @@ async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
 
 @click.command(epilog="Example: freehold tenants resume ada@example.com")
 @_TENANTS
-@_JSON
+@JSON
 @async_command
 async def resume(tenants: tuple[str, ...], as_json: bool) -> int:
     """End the suspension of these tenants, and bring them to the newest version. Safe to run twice."""
@@ -139,25 +129,24 @@ async def resume(tenants: tuple[str, ...], as_json: bool) -> int:
 
 @click.command(epilog="Example: freehold tenants fork ada@example.com --json | jq -r .database_name")
 @_TENANT
-@_JSON
+@JSON
 @async_command
-async def fork(tenant: str, as_json: bool) -> int:
+async def fork(tenant: str, as_json: bool) -> None:
     """Copy a tenant's database as it is now; the copy is a separate tenant that belongs to no user.
 
     Use it to try a migration on real data, or to investigate. `freehold tenants delete` removes it.
     """
     async with command_tenants() as services:
         _print(await services.lifecycle.fork(tenant), as_json=as_json)
-    return EXIT_DONE
 
 
 @click.command(epilog="Example: freehold tenants export ada@example.com ada.db")
 @_TENANT
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@_JSON
+@JSON
 @async_command
-async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
+async def export(tenant: str, file: Path, force: bool, as_json: bool) -> None:
     """Export a consistent copy of a tenant's database to FILE, which any SQLite opens.
 
     Works while the tenant is suspended, and while others write to it. Can also export the copies that a rollout
@@ -175,17 +164,15 @@ async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
     for line in copied.skipped:
         click.echo(f"left out: {one_line(line)}", err=True)
     facts = {"tenant_id": found.tenant_id, "file": str(file), "left_out": copied.skipped}
-    _say(f"wrote {file}", facts, as_json=as_json)
-    return EXIT_DONE
+    tell(f"wrote {file}", facts, as_json=as_json)
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants restore ada@example.com ada.db --dry-run
-  freehold tenants restore ada@example.com ada.db --yes
-  freehold tenants restore ada@example.com --at 2026-11-21T10:00:00Z --yes
-"""
+    epilog=examples(
+        "freehold tenants restore ada@example.com ada.db --dry-run",
+        "freehold tenants restore ada@example.com ada.db --yes",
+        "freehold tenants restore ada@example.com --at 2026-11-21T10:00:00Z --yes",
+    )
 )
 @_TENANT
 @click.argument("file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -193,7 +180,7 @@ Examples:
 @click.option("--accept-changes", is_flag=True, help="Also if tables differ from what the migrations created.")
 @_DRY_RUN
 @_YES
-@_JSON
+@JSON
 @async_command
 async def restore(
     tenant: str,
@@ -228,7 +215,7 @@ async def restore(
         for line in checked.changed:
             click.echo(one_line(line), err=True)
         if dry_run:
-            _say(f"{file} is sound, at version {checked.schema_version}", checked, as_json=as_json)
+            tell(f"{file} is sound, at version {checked.schema_version}", checked, as_json=as_json)
             return EXIT_NO if checked.changed and not accept_changes else EXIT_DONE
         is_gone = found.state is TenantState.DELETED
         what = f"give {found.tenant_id}, whose database was deleted, another one from" if is_gone else ""
@@ -240,16 +227,12 @@ async def restore(
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants delete k3J9x2mPq7
-  freehold tenants delete k3J9x2mPq7 x8Kd0aQw3n --yes --json
-"""
+    epilog=examples("freehold tenants delete k3J9x2mPq7", "freehold tenants delete k3J9x2mPq7 x8Kd0aQw3n --yes --json")
 )
 @_TENANTS
 @_DRY_RUN
 @_YES
-@_JSON
+@JSON
 @async_command
 async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> int:
     """Delete these tenants' databases with all their data. Their users stay, without a database.
@@ -269,14 +252,37 @@ async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bo
             return await services.lifecycle.find(reference)
 
         code = await _each([each.tenant_id for each in found], gone, "deleting", as_json=as_json)
-        waiting = [
-            each
-            for each in [await services.lifecycle.find(each.tenant_id) for each in found]
-            if each.state is not TenantState.DELETED
-        ]
+        left = [await services.lifecycle.find(each.tenant_id) for each in found]
+    waiting = sum(each.state is not TenantState.DELETED for each in left)
     if waiting:
-        click.echo(f"{len(waiting)} are not gone yet; the service keeps trying", err=True)
+        click.echo(f"{waiting} are not gone yet; the service keeps trying", err=True)
     return EXIT_NO if waiting else code
+
+
+@click.command(epilog=examples("freehold tenants list", "freehold tenants rotate t-k3j9x2mpq7k3j9x2mpq7k3j9x2"))
+@click.argument("database_name")
+@_DRY_RUN
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@async_command
+async def rotate(database_name: str, dry_run: bool, as_json: bool) -> None:
+    """Revoke all tokens of a database immediately; its user's apps ask for new ones.
+
+    Use this if a token was leaked. Sessions continue: also sign the user out if one of those was leaked. On Turso,
+    tokens that others minted for this database end, too. Exit code 1 when there is no such database. Safe to run
+    twice.
+    """
+    async with command_tenants() as services:
+        if dry_run:
+            await services.rotations.check(database_name)
+            generation = await services.rotations.generation(database_name)
+        else:
+            generation = await services.rotations.rotate(database_name)
+    if as_json:
+        echo_json({"database_name": database_name, "generation": generation, "dry_run": dry_run})
+    elif dry_run:
+        click.echo(f"would revoke all tokens of {database_name}")
+    else:
+        click.echo(f"all tokens of {database_name} are revoked")
 
 
 async def _restore_at(tenant: str, at: datetime, *, dry_run: bool, yes: bool, as_json: bool) -> int:
@@ -285,7 +291,7 @@ async def _restore_at(tenant: str, at: datetime, *, dry_run: bool, yes: bool, as
         services.lifecycle.check_moment(at)
         if dry_run:
             text = f"would ask `{found.provider}` for {found.database_name} as of {at.isoformat()}"
-            _say(text, {"tenant_id": found.tenant_id, "at": at.isoformat()}, as_json=as_json)
+            tell(text, {"tenant_id": found.tenant_id, "at": at.isoformat()}, as_json=as_json)
             return EXIT_DONE
         confirm(f"put {found.tenant_id} back to {at.isoformat()}? What came after is lost.", yes=yes)
         done = await services.lifecycle.restore_at(tenant, at)
@@ -307,7 +313,10 @@ async def _each(references: list[str] | tuple[str, ...], act: Act, label: str, *
                 tenant = await act(reference)
             except FreeholdError as error:
                 failures.append(error)
-                _tell_failure(reference, error, bar, as_json=as_json)
+                if as_json:
+                    echo_json({"tenant": reference, "error": str(error), "code": error.code})
+                else:
+                    bar.say(one_line(f"{reference}: {error}"))
             else:
                 if as_json or len(references) == 1:
                     _print(tenant, as_json=as_json)
@@ -319,24 +328,6 @@ async def _each(references: list[str] | tuple[str, ...], act: Act, label: str, *
     return EXIT_NO if failures else EXIT_DONE
 
 
-def _tell_failure(reference: str, error: FreeholdError, bar: Bar, *, as_json: bool) -> None:
-    if as_json:
-        echo_json({"tenant": reference, "error": str(error), "code": error.code})
-    else:
-        bar.say(one_line(f"{reference}: {error}"))
-
-
 def _print(tenant: Tenant, *, as_json: bool) -> None:
     text = f"{tenant.tenant_id} {tenant.state.value} {tenant.database_name} version {tenant.schema_version}"
-    _say(text, tenant, as_json=as_json)
-
-
-def _say(text: str, facts: object, *, as_json: bool) -> None:
-    if as_json:
-        echo_json(facts)
-    else:
-        click.echo(text)
-
-
-def _is_here(tenant: Tenant, services: "TenantServices") -> bool:
-    return tenant.provider == services.provider.name
+    tell(text, tenant, as_json=as_json)

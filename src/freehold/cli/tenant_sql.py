@@ -3,12 +3,11 @@
 import asyncio
 import base64
 import sys
-from collections.abc import Sequence
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
-from freehold.cli.progress import one_line
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants
+from freehold.cli.output import echo_json, examples, one_line
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.libsql.values import SqlValue, decode
 from freehold.migrate.split import MAX_SCRIPT_BYTES
@@ -16,13 +15,12 @@ from freehold.tenants.drift import Checked
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  freehold tenants sql ada@example.com 'SELECT count(*) FROM decks'
-  freehold tenants sql t-4c1d 'SELECT * FROM settings' --json | jq .rows
-  freehold tenants check ada@example.com > repair.sql
-  freehold tenants sql ada@example.com --write - < repair.sql
-"""
+    epilog=examples(
+        "freehold tenants sql ada@example.com 'SELECT count(*) FROM decks'",
+        "freehold tenants sql t-4c1d 'SELECT * FROM settings' --json | jq .rows",
+        "freehold tenants check ada@example.com > repair.sql",
+        "freehold tenants sql ada@example.com --write - < repair.sql",
+    )
 )
 @click.argument("tenant", metavar="TENANT")
 @click.argument("sql", metavar="SQL")
@@ -39,7 +37,7 @@ async def sql(tenant: str, sql: str, *, writes: bool, as_json: bool) -> int:
 
     After --write, the schema is compared with that of its version: exit code 1 if it differs.
     """
-    script = await asyncio.to_thread(_read_script) if sql == "-" else sql
+    script = await asyncio.to_thread(sys.stdin.read, MAX_SCRIPT_BYTES + 1) if sql == "-" else sql
     async with command_tenants() as services:
         ran = await services.operator_sql.run(tenant, script, writes=writes)
     for number, result in enumerate(ran.results, start=1):
@@ -52,21 +50,14 @@ async def sql(tenant: str, sql: str, *, writes: bool, as_json: bool) -> int:
     return _tell(ran.checked, sum(each.affected_row_count for each in ran.results), as_json=as_json)
 
 
-def _read_script() -> str:
-    return sys.stdin.read(MAX_SCRIPT_BYTES + 1)
-
-
 def _tell(checked: Checked, changed: int, *, as_json: bool) -> int:
     if as_json:
         echo_json({"verdict": checked.verdict, "schema_version": checked.version, "reasons": checked.reasons})
-    click.echo(f"{changed} rows changed; its schema is {_words(checked)}", err=True)
+    schema = f"that of version {checked.version}" if checked.verdict == "same" else checked.verdict
+    click.echo(f"{changed} rows changed; its schema is {schema}", err=True)
     for reason in checked.reasons:
         click.echo(one_line(reason), err=True)
     return EXIT_DONE if checked.verdict == "same" else EXIT_NO
-
-
-def _words(checked: Checked) -> str:
-    return f"that of version {checked.version}" if checked.verdict == "same" else checked.verdict
 
 
 def _shown(result: StmtResult) -> dict[str, object]:
@@ -88,11 +79,7 @@ def _print(result: StmtResult) -> None:
         return
     click.echo("\t".join(one_line(column.name or "") for column in result.cols))
     for row in result.rows:
-        click.echo("\t".join(_cells(row)))
-
-
-def _cells(row: Sequence[Value]) -> list[str]:
-    return [_cell(decode(value)) for value in row]
+        click.echo("\t".join(_cell(decode(value)) for value in row))
 
 
 def _cell(value: SqlValue) -> str:

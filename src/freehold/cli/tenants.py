@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, async_command, command_listing, echo_json
+from freehold.cli.context import async_command, command_listing
 from freehold.cli.lazy import LazyGroup
-from freehold.cli.progress import one_line
+from freehold.cli.output import JSON, echo_json, examples, one_line
 from freehold.tenants.types import Tenant, TenantState
 
 # Wide enough for the values that Freehold generates; longer ones push the rest of their line to the right.
@@ -20,13 +20,13 @@ _SHOWN_AT_ONCE = 100
 
 _ELSEWHERE = {
     **dict.fromkeys(
-        ("show", "migrate", "suspend", "resume", "fork", "export", "restore", "delete"), "freehold.cli.tenant_lifecycle"
+        ("show", "migrate", "suspend", "resume", "fork", "export", "restore", "delete", "rotate"),
+        "freehold.cli.tenant_lifecycle",
     ),
     **dict.fromkeys(("create", "provision"), "freehold.cli.provision"),
     "check": "freehold.cli.drift",
     "reconcile": "freehold.cli.reconcile",
     "repair": "freehold.cli.repair",
-    "rotate": "freehold.cli.rotate",
     "sql": "freehold.cli.tenant_sql",
 }
 
@@ -39,11 +39,7 @@ class _Group(LazyGroup):
 @click.group(
     cls=_Group,
     elsewhere=_ELSEWHERE,
-    epilog="""\b
-Examples:
-  freehold tenants list --state failed
-  freehold tenants provision
-""",
+    epilog=examples("freehold tenants list --state failed", "freehold tenants provision"),
 )
 def tenants() -> None:
     """Manage tenants' databases."""
@@ -51,19 +47,18 @@ def tenants() -> None:
 
 @tenants.command(
     "list",
-    epilog="""\b
-Examples:
-  freehold tenants list
-  freehold tenants list --state failed --json | jq -r .error
-  freehold tenants list --limit 100 --after k3J9x2mPq7
-""",
+    epilog=examples(
+        "freehold tenants list",
+        "freehold tenants list --state failed --json | jq -r .error",
+        "freehold tenants list --limit 100 --after k3J9x2mPq7",
+    ),
 )
 @click.option("--state", type=click.Choice([state.value for state in TenantState]), help="Only tenants in this state.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many; all by default.")
 @click.option("--after", default="", metavar="TENANT_ID", help="Continue after this tenant.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
+@JSON
 @async_command
-async def list_(state: str | None, limit: int | None, after: str, as_json: bool) -> int:
+async def list_(state: str | None, limit: int | None, after: str, as_json: bool) -> None:
     """List tenants by id, with the reason if the last attempt to create the database failed or if they are suspended.
     Forks belong to no user and have no e-mail address.
 
@@ -74,12 +69,11 @@ async def list_(state: str | None, limit: int | None, after: str, as_json: bool)
         if as_json:
             async for tenant, email in found:
                 echo_json({**msgspec.to_builtins(tenant), "email": email})
-            return EXIT_DONE
+            return
         await (_print_table(found) if sys.stdout.isatty() else _print_lines(found))
         counts = await listing.counts()
     summary = ", ".join(f"{counts[each]} {each.value}" for each in TenantState if each in counts)
     click.echo(f"in all: {summary or 'no tenants yet'}", err=True)
-    return EXIT_DONE
 
 
 Listed = tuple[Tenant, str | None]

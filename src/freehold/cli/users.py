@@ -8,8 +8,8 @@ import click
 import msgspec
 
 from freehold.auth.types import AdminOutcome, User
-from freehold.cli.context import async_command, command_services, echo_json
-from freehold.cli.progress import one_line
+from freehold.cli.context import async_command, command_services
+from freehold.cli.output import JSON, echo_json, examples, one_line, tell
 from freehold.cli.users_import import import_users
 from freehold.errors import NotFound
 
@@ -20,13 +20,7 @@ _WORDS = {
 }
 
 
-@click.group(
-    epilog="""\b
-Examples:
-  freehold users create-admin ada@example.com
-  freehold users list
-"""
-)
+@click.group(epilog=examples("freehold users create-admin ada@example.com", "freehold users list"))
 def users() -> None:
     """Manage the people who sign in."""
 
@@ -35,15 +29,10 @@ users.add_command(import_users)
 
 
 @users.command(
-    "list",
-    epilog="""\b
-Examples:
-  freehold users list
-  freehold users list --search example.com --json | jq -r .email
-""",
+    "list", epilog=examples("freehold users list", "freehold users list --search example.com --json | jq -r .email")
 )
 @click.option("--search", default="", metavar="TEXT", help="Only users whose e-mail address contains this.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
+@JSON
 @async_command
 async def list_(search: str, as_json: bool) -> None:
     """List users by id: address, roles, and why a user cannot sign in. Works with any number of users."""
@@ -90,11 +79,10 @@ async def show(user: str, as_json: bool) -> None:
 
 @users.command(
     "set-password",
-    epilog="""\b
-Examples:
-  freehold users set-password ada@example.com
-  pass show ada | freehold users set-password ada@example.com --password-stdin
-""",
+    epilog=examples(
+        "freehold users set-password ada@example.com",
+        "pass show ada | freehold users set-password ada@example.com --password-stdin",
+    ),
 )
 @click.argument("user", metavar="USER")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of stdin.")
@@ -111,10 +99,11 @@ async def set_password(user: str, *, password_stdin: bool, as_json: bool) -> Non
         ended = len(await services.user_admin.sessions(found.user_id))
         password = _read_password() if password_stdin else _ask_password()
         await services.user_admin.set_password(found.user_id, password)
-    if as_json:
-        echo_json({"email": found.email, "sessions_ended": ended})
-    else:
-        click.echo(f"{found.email} has a new password; {ended} sessions ended, and all API keys")
+    tell(
+        f"{found.email} has a new password; {ended} sessions ended, and all API keys",
+        {"email": found.email, "sessions_ended": ended},
+        as_json=as_json,
+    )
 
 
 def _marks(user: User, now: datetime) -> Iterator[str]:
@@ -128,11 +117,11 @@ def _marks(user: User, now: datetime) -> Iterator[str]:
 
 @users.command(
     "create-admin",
-    epilog="""\b
-Examples:
-  freehold users create-admin ada@example.com
-  pass show ada | freehold users create-admin ada@example.com --password-stdin --json
-  freehold users create-admin grace@example.com --promote""",
+    epilog=examples(
+        "freehold users create-admin ada@example.com",
+        "pass show ada | freehold users create-admin ada@example.com --password-stdin --json",
+        "freehold users create-admin grace@example.com --promote",
+    ),
 )
 @click.argument("email")
 @click.option("--name", default="Administrator", show_default=True, help="Name of the user if one is created.")
@@ -150,10 +139,7 @@ async def create_admin(email: str, name: str, *, password_stdin: bool, promote: 
         outcome = await services.auth.ensure_admin(
             email, name, _read_password if password_stdin else _ask_password, promote=promote
         )
-    if as_json:
-        echo_json({"email": email.lower(), "outcome": outcome})
-    else:
-        click.echo(_WORDS[outcome].format(email=email.lower()))
+    tell(_WORDS[outcome].format(email=email.lower()), {"email": email.lower(), "outcome": outcome}, as_json=as_json)
 
 
 def _read_password() -> str:

@@ -1,9 +1,8 @@
 """`freehold users import`: import users from better-auth or from a file."""
 
 import os
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import IO
 
 import click
@@ -11,20 +10,20 @@ import msgspec
 
 from freehold.auth.importing.records import Ending, MoveReport, Outcome
 from freehold.auth.importing.service import UserSource
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services
+from freehold.cli.output import echo_json, examples, progress
 
 TOKEN_VARIABLE = "BETTER_AUTH_DATABASE_TOKEN"  # noqa: S105
 
 
 @click.command(
     "import",
-    epilog="""\b
-Examples:
-  freehold users import --from-better-auth ./sqlite.db --dry-run
-  BETTER_AUTH_DATABASE_TOKEN=… freehold users import --from-better-auth libsql://auth-acme.turso.io
-  freehold users import users.jsonl --json > report.jsonl
-  pg_dump_users | freehold users import -
-""",
+    epilog=examples(
+        "freehold users import --from-better-auth ./sqlite.db --dry-run",
+        "BETTER_AUTH_DATABASE_TOKEN=… freehold users import --from-better-auth libsql://auth-acme.turso.io",
+        "freehold users import users.jsonl --json > report.jsonl",
+        "pg_dump_users | freehold users import -",
+    ),
 )
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option(
@@ -49,13 +48,13 @@ async def import_users(file: IO[bytes] | None, url: str | None, dry_run: bool, a
         raise click.UsageError("give either FILE or --from-better-auth")
     report = MoveReport()
     async with command_services("aside" if dry_run else "new") as services, _source(file, url) as source:
-        with _progress(await source.count(), quiet=as_json) as on_batch:
+        with progress("moving in", await source.count(), is_wanted=not as_json) as bar:
             async for outcomes in services.user_import.run(source, dry_run=dry_run):
                 for outcome in outcomes:
                     report.count(outcome)
                     if outcome.reasons:
                         _tell(outcome, as_json=as_json)
-                on_batch(len(outcomes))
+                bar.advance(len(outcomes))
     if as_json:
         echo_json({"report": _numbers(report, dry_run=dry_run)})
     else:
@@ -102,17 +101,3 @@ def _print_report(report: MoveReport, *, dry_run: bool) -> None:
     ):
         if report.endings[ending]:
             click.echo(f"{report.endings[ending]} {words}", err=True)
-
-
-@contextmanager
-def _progress(total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn("moving in"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)
