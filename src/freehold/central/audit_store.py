@@ -83,12 +83,11 @@ def _entry(row: RowMapping) -> Entry:
 
 
 def _matching(wanted: Filter | None) -> Select[Any]:
-    if wanted is None:
-        return _ENTRIES
     found = _ENTRIES
+    if wanted is None:
+        return found
     for name in ("action", "actor", "target"):
-        value = getattr(wanted, name)
-        if value is not None:
+        if (value := getattr(wanted, name)) is not None:
             found = found.where(audit_entry.c[name] == value)
     if wanted.since is not None:
         found = found.where(audit_entry.c.at >= wanted.since)

@@ -1,7 +1,7 @@
 """The central database: one engine, short transactions, the audit trail, translated errors."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import URL, event, select, text
+from sqlalchemy import URL, Executable, Result, event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -93,13 +93,31 @@ class Central:
             await db.execution_options(**{_READ: True})
             yield db
 
+    async def fetch(self, query: Executable, values: Mapping[str, Any] | None = None) -> Result[*tuple[Any, ...]]:
+        """The rows of one query, in a transaction of `read`."""
+        async with self.read() as db:
+            return (await db.execute(query, values)).freeze()()
+
+    async def change(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+        """Run one statement in a transaction of `write`; returns how many rows it changed."""
+        async with self.write() as db:
+            return (await db.execute(statement, values)).rowcount
+
     async def record(self, db: AsyncConnection, *events: Event) -> None:
         """Add events to the audit trail in this transaction of `write`, committed with it or not at all."""
         await self.record_drafts(db, [self.draft(event) for event in events])
 
     async def record_drafts(self, db: AsyncConnection, drafts: Sequence[Draft]) -> None:
         """The same for events drafted earlier."""
-        await _append(db, drafts, self.mac_key)
+        seq, newest, found = (await db.execute(_HEAD)).one()
+        if not self.has_authenticated(seq, newest, found):
+            drafts = [_restarted(seq, drafts[0].at), *drafts]
+        rows = []
+        for entry in chained(newest, seq, drafts):
+            seal = mac(self.mac_key, entry.seq, entry.hash)
+            rows.append({**msgspec.structs.asdict(entry), "previous": newest, "seal": seal})
+            newest = entry.hash
+        await db.execute(_APPEND, rows if len(rows) > 1 else rows[0])
 
     def draft(self, event: Event) -> Draft:
         """The event with the current time and origin."""
@@ -220,19 +238,6 @@ async def _in_our_words() -> AsyncIterator[None]:
         if MOVED_FUNCTION in str(error.orig):
             raise CentralUnavailable(MOVED) from error
         raise CentralUnavailable("the central database does not answer; try again in a moment") from error
-
-
-async def _append(db: AsyncConnection, drafts: Sequence[Draft], key: bytes) -> None:
-    """Append to the audit trail. The transaction must hold the write lock, as `Central.write` does."""
-    seq, newest, found = (await db.execute(_HEAD)).one()
-    if not is_authentic(key, seq, newest, found):
-        drafts = [_restarted(seq, drafts[0].at), *drafts]
-    rows = []
-    for entry in chained(newest, seq, drafts):
-        ours = mac(key, entry.seq, entry.hash)
-        rows.append({**msgspec.structs.asdict(entry), "previous": newest, "seal": ours})
-        newest = entry.hash
-    await db.execute(_APPEND, rows if len(rows) > 1 else rows[0])
 
 
 def _restarted(seq: int, at: str) -> Draft:

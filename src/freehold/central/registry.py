@@ -202,15 +202,12 @@ class CentralClientVersions:
                     await db.execute(_TRIM_PLACE, places)
                 if start == 0:
                     await db.execute(client_report.delete().where(client_report.c.seen_at_ms < forget_before_ms))
-        async with self.central.read() as db:
-            count = (await db.execute(select(func.count()).select_from(client_report))).scalar_one()
+        count = (await self.central.fetch(select(func.count()).select_from(client_report))).scalar_one()
         if count > _MOST_ANONYMOUS:
-            async with self.central.write() as db:
-                await db.execute(_TRIM_ANONYMOUS, {"most": _MOST_ANONYMOUS})
+            await self.central.change(_TRIM_ANONYMOUS, {"most": _MOST_ANONYMOUS})
 
     async def apps(self, since_ms: int) -> Sequence[AppCount]:
-        async with self.central.read() as db:
-            return [AppCount(*row) for row in await db.execute(_APPS, {"since_ms": since_ms})]
+        return [AppCount(*row) for row in await self.central.fetch(_APPS, {"since_ms": since_ms})]
 
     async def older_apps(self, since_ms: int, before: str) -> OlderApps:
         wanted = {"since_ms": since_ms, "before": before}
@@ -222,11 +219,9 @@ class CentralClientVersions:
     async def anonymous(self, since_ms: int) -> Sequence[AnonymousCount]:
         columns = (client_report.c.app_version, client_report.c.schema_version)
         wanted = select(*columns, func.count()).where(client_report.c.seen_at_ms >= since_ms).group_by(*columns)
-        async with self.central.read() as db:
-            return [AnonymousCount(*row) for row in await db.execute(wanted)]
+        return [AnonymousCount(*row) for row in await self.central.fetch(wanted)]
 
     async def tenants(self) -> Sequence[TenantCount]:
         columns = (tenant.c.state, tenant.c.schema_version)
         wanted = select(*columns, func.count()).where(tenant.c.state != "deleted").group_by(*columns)
-        async with self.central.read() as db:
-            return [TenantCount(*row) for row in await db.execute(wanted)]
+        return [TenantCount(*row) for row in await self.central.fetch(wanted)]

@@ -41,8 +41,7 @@ class CentralAccounts:
 
     async def list_accounts(self, user_id: str) -> list[Account]:
         wanted = select(account).where(account.c.userId == user_id).order_by(account.c.createdAt)
-        async with self.central.read() as db:
-            rows = (await db.execute(wanted)).mappings().all()
+        rows = (await self.central.fetch(wanted)).mappings().all()
         return [
             Account(
                 row_id=row["id"],
@@ -58,9 +57,8 @@ class CentralAccounts:
 
     async def update_user(self, user_id: str, changes: UserChanges, now: datetime) -> bool:
         values: dict[str, Any] = msgspec.to_builtins(changes)
-        async with self.central.write() as db:
-            done = await db.execute(user.update().where(user.c.id == user_id).values(**values, updatedAt=to_iso(now)))
-        return done.rowcount > 0
+        changing = user.update().where(user.c.id == user_id).values(**values, updatedAt=to_iso(now))
+        return await self.central.change(changing) > 0
 
     async def prove(self, owner: User, proof: Proof, now: datetime) -> Proved | None:
         moment = to_iso(now)
@@ -121,8 +119,7 @@ class CentralAccounts:
             .where(session.c.userId == user_id, session.c.expiresAt > to_iso(now), session.c.impersonatedBy.is_(None))
             .order_by(session.c.createdAt)
         )
-        async with self.central.read() as db:
-            return [session_of(row) for row in (await db.execute(wanted)).mappings()]
+        return [session_of(row) for row in (await self.central.fetch(wanted)).mappings()]
 
     async def delete_own_session(self, user_id: str, token: str) -> None:
         ending = session.delete().where(session.c.userId == user_id, session.c.token == token)

@@ -17,9 +17,6 @@ from freehold.central.engine import Central
 from freehold.central.tables import apikey, user
 from freehold.errors import NotFound
 
-_JSON_COLUMNS = ("permissions", "metadata")
-_BOOLEANS = ("enabled", "rateLimitEnabled")
-
 
 @dataclass(frozen=True, slots=True)
 class CentralApiKeys:
@@ -28,8 +25,7 @@ class CentralApiKeys:
     central: Central
 
     async def user_id_of(self, email: str) -> str | None:
-        async with self.central.read() as db:
-            return (await db.execute(select(user.c.id).where(user.c.email == email))).scalar_one_or_none()
+        return (await self.central.fetch(select(user.c.id).where(user.c.email == email))).scalar_one_or_none()
 
     async def add_api_key(self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None) -> None:
         owner = key.reference_id
@@ -78,8 +74,7 @@ class CentralApiKeys:
             .select_from(apikey.join(user, user.c.id == apikey.c.referenceId))
             .where(apikey.c.key == key_hash)
         )
-        async with self.central.read() as db:
-            row = (await db.execute(found)).mappings().first()
+        row = (await self.central.fetch(found)).mappings().first()
         return KeyHolder(user=user_of(row), api_key=_key(row)) if row else None
 
     async def use_api_key(self, key_hash: str, use: Callable[[ApiKey], ApiKey]) -> ApiKey | None:
@@ -94,8 +89,7 @@ class CentralApiKeys:
         return used
 
     async def forget_api_key(self, key_hash: str) -> None:
-        async with self.central.write() as db:
-            await db.execute(apikey.delete().where(apikey.c.key == key_hash))
+        await self.central.change(apikey.delete().where(apikey.c.key == key_hash))
 
 
 async def _find(db: AsyncConnection, is_it: Any) -> ApiKey | None:
@@ -112,14 +106,14 @@ def _about(key: ApiKey) -> tuple[str, Facts]:
 def _row(key: ApiKey) -> dict[str, Any]:
     """Booleans are stored as 0 and 1, structures as JSON text, as in better-auth."""
     row: dict[str, Any] = msgspec.to_builtins(key)
-    for name in _JSON_COLUMNS:
+    for name in ("permissions", "metadata"):
         row[name] = None if row[name] is None else msgspec.json.encode(row[name]).decode()
     return row
 
 
 def _key(row: RowMapping) -> ApiKey:
     found = {str(name): value for name, value in row.items() if value is not None}
-    for name in _BOOLEANS:
+    for name in ("enabled", "rateLimitEnabled"):
         found[name] = bool(found.get(name, False))
     found["metadata"] = _decoded(row["metadata"])
     found["permissions"] = _permissions(row["permissions"])

@@ -4,7 +4,6 @@ Every proof of an address goes through `arrive`, in the transaction that uses up
 `freehold.auth.proofs` has the rules, docs/security.md the decisions.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -19,14 +18,6 @@ from freehold.central.engine import Central
 from freehold.central.tables import account, apikey, session, user, verification
 
 _KINDS_OF_CODES = ("sign-in", "email-verification", "forget-password")
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    sessions: int = 0
-    api_keys: int = 0
-    identities: int = 0
-    password: bool = False
 
 
 async def arrive(central: Central, db: AsyncConnection, owner: User, proof: Proof, now: str) -> bool:
@@ -58,23 +49,18 @@ async def end_access(
 ) -> None:
     """Revoke all access to the account except `kept` and the identities whose issuer vouched for this address."""
     theirs = account.c.userId == user_id
-    ended_passwords = await db.execute(
-        delete(account).where(theirs, IS_PASSWORD, account.c.password.is_distinct_from(kept.password_hash))
+    passwords = delete(account).where(theirs, IS_PASSWORD, account.c.password.is_distinct_from(kept.password_hash))
+    identities = delete(account).where(
+        theirs, not_(IS_PASSWORD), account.c.vouchedFor.is_distinct_from(email), not_(_is_identity(kept.identity))
     )
-    ended_identities = await db.execute(
-        delete(account).where(
-            theirs, not_(IS_PASSWORD), account.c.vouchedFor.is_distinct_from(email), not_(_is_identity(kept.identity))
-        )
-    )
-    ended = _Ended(
-        sessions=await end_sessions(db, user_id, but=session.c.id.in_(kept.session_ids)),
-        api_keys=await end_api_keys(central, db, user_id, reason),
-        identities=ended_identities.rowcount,
-        password=ended_passwords.rowcount > 0,
-    )
-    if ended != _Ended():
-        facts = {name: getattr(ended, name) for name in ("sessions", "api_keys", "identities", "password")}
-        await central.record(db, Event("user.access_ended", f"user:{user_id}", {"reason": reason, **facts}))
+    ended = {
+        "sessions": await end_sessions(db, user_id, but=session.c.id.in_(kept.session_ids)),
+        "api_keys": await end_api_keys(central, db, user_id, reason),
+        "identities": (await db.execute(identities)).rowcount,
+        "password": (await db.execute(passwords)).rowcount > 0,
+    }
+    if any(ended.values()):
+        await central.record(db, Event("user.access_ended", f"user:{user_id}", {"reason": reason, **ended}))
 
 
 async def end_sessions(db: AsyncConnection, user_id: str, *, but: ColumnElement[bool] | None = None) -> int:
@@ -128,13 +114,10 @@ async def _set_password(db: AsyncConnection, user_id: str, chosen: Chosen, now: 
 async def _forget_pending(db: AsyncConnection, *emails: str) -> None:
     """Delete codes for these addresses, and codes to change them. Links become void by what they are bound to."""
     names = [f"{kind}-otp-{email}" for kind in _KINDS_OF_CODES for email in emails]
-    to_change = [_begins(f"change-email-otp-{email}-") for email in emails]
-    await db.execute(delete(verification).where(or_(verification.c.identifier.in_(names), *to_change)))
-
-
-def _begins(prefix: str) -> ColumnElement[bool]:
-    # A range, so that the index is used; all these names are ASCII.
-    return and_(verification.c.identifier >= prefix, verification.c.identifier < f"{prefix}\x7f")
+    column, starts = verification.c.identifier, [f"change-email-otp-{email}-" for email in emails]
+    # Ranges, so that the index is used; all these names are ASCII.
+    to_change = [and_(column >= start, column < f"{start}\x7f") for start in starts]
+    await db.execute(delete(verification).where(or_(column.in_(names), *to_change)))
 
 
 def _is_identity(identity: tuple[str, str] | None) -> ColumnElement[bool]:

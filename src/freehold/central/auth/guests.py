@@ -56,12 +56,10 @@ class CentralGuestLinks:
             .where(guest_link.c.user_id == user_id)
             .order_by(guest_link.c.created_at, guest_link.c.guest_id)
         )
-        async with self.central.read() as db:
-            return [GuestLink(guest_id=row.guest_id, linked_at=row.created_at) for row in await db.execute(links)]
+        return [GuestLink(guest_id=row.guest_id, linked_at=row.created_at) for row in await self.central.fetch(links)]
 
     async def has(self, user_id: str, guest_id: str) -> bool:
-        async with self.central.read() as db:
-            return (await db.execute(_link(user_id, guest_id))).first() is not None
+        return (await self.central.fetch(_link(user_id, guest_id))).first() is not None
 
     async def delete(self, user_id: str, guest_id: str, now: datetime) -> bool:
         async with self.central.write() as db:

@@ -20,7 +20,6 @@ from freehold.dates import from_iso, to_iso
 from freehold.errors import NotFound
 
 CREDENTIAL = "credential"
-_GONE = ("deleting", "deleted")
 
 
 def _labelled(table: Table) -> list[Any]:
@@ -35,10 +34,7 @@ SEEN = select(func.coalesce(func.max(change.c.seq), 0)).scalar_subquery().label(
 
 IS_PASSWORD = and_(account.c.providerId == CREDENTIAL, account.c.accountId == account.c.userId)
 _CREDENTIALS: Select[Any] = select(*LABELLED_USER, account.c.password).select_from(
-    user.outerjoin(
-        account,
-        and_(account.c.userId == user.c.id, account.c.providerId == CREDENTIAL, account.c.accountId == user.c.id),
-    )
+    user.outerjoin(account, and_(account.c.userId == user.c.id, IS_PASSWORD))
 )
 
 
@@ -147,7 +143,7 @@ async def _delete_user(db: AsyncConnection, user_id: str, now: datetime) -> bool
     deleted = await db.execute(user.delete().where(user.c.id == user_id))
     await db.execute(
         tenant.update()
-        .where(tenant.c.user_id == user_id, tenant.c.state.not_in(_GONE))
+        .where(tenant.c.user_id == user_id, tenant.c.state.not_in(("deleting", "deleted")))
         .values(state="deleting", due_at_ms=int(now.timestamp() * 1000), attempts=0, error=None, updated_at=to_iso(now))
     )
     return deleted.rowcount > 0

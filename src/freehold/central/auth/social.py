@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event
 from freehold.auth.errors import AccountNotFound, IdentityTaken, LastAccount
 from freehold.auth.proofs import Kept, Proof, in_hand
-from freehold.auth.random_ids import random_id
 from freehold.auth.social.errors import SocialRefusal
 from freehold.auth.social.types import Attempt, Identity
 from freehold.auth.types import Credential, SignedIn, User
 from freehold.central.auth.arrival import arrive, is_alive
 from freehold.central.auth.rows import LABELLED_USER, find_credential, identity_row, user_of
+from freehold.central.auth.verifications import verification_row
 from freehold.central.engine import Central
 from freehold.central.tables import account, user, verification
 from freehold.dates import to_iso
@@ -31,14 +31,7 @@ class CentralSocial:
     central: Central
 
     async def save_attempt(self, key: str, attempt: Attempt, now: datetime, expires_at: datetime) -> None:
-        row = {
-            "id": random_id(),
-            "identifier": _identifier(key),
-            "value": msgspec.json.encode(attempt).decode(),
-            "expiresAt": to_iso(expires_at),
-            "createdAt": to_iso(now),
-            "updatedAt": to_iso(now),
-        }
+        row = verification_row(_identifier(key), msgspec.json.encode(attempt).decode(), expires_at, now)
         long_over = (
             select(verification.c.id)
             .where(verification.c.expiresAt < to_iso(now))
@@ -53,16 +46,14 @@ class CentralSocial:
         waiting = select(verification.c.value).where(
             verification.c.identifier == _identifier(key), verification.c.expiresAt > to_iso(now)
         )
-        async with self.central.read() as db:
-            value = (await db.execute(waiting)).scalar()
+        value = (await self.central.fetch(waiting)).scalar()
         return None if value is None else msgspec.json.decode(value, type=Attempt)
 
     async def take_attempt(self, key: str, now: datetime) -> bool:
         taking = verification.delete().where(
             verification.c.identifier == _identifier(key), verification.c.expiresAt > to_iso(now)
         )
-        async with self.central.write() as db:
-            return (await db.execute(taking)).rowcount > 0
+        return await self.central.change(taking) > 0
 
     async def find_user(self, provider_id: str, subject: str) -> User | None:
         owner = (
@@ -70,8 +61,7 @@ class CentralSocial:
             .join(account, account.c.userId == user.c.id)
             .where(account.c.providerId == provider_id, account.c.accountId == subject)
         )
-        async with self.central.read() as db:
-            row = (await db.execute(owner)).mappings().first()
+        row = (await self.central.fetch(owner)).mappings().first()
         return None if row is None else user_of(row)
 
     async def link_vouched(self, identity: Identity, user_id: str, now: datetime) -> User | None:
@@ -118,8 +108,7 @@ class CentralSocial:
 
     async def owns(self, account_row_id: str, user_id: str) -> bool:
         one = select(account.c.id).where(account.c.id == account_row_id, account.c.userId == user_id)
-        async with self.central.read() as db:
-            return (await db.execute(one)).first() is not None
+        return (await self.central.fetch(one)).first() is not None
 
     async def unlink(self, account_row_id: str, user_id: str) -> None:
         async with self.central.write() as db:

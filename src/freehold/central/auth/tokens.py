@@ -71,8 +71,8 @@ class CentralRefreshTokens:
         return None if row is None else str(row["session_token"])
 
     async def session_token_of_id(self, session_id: str) -> str | None:
-        async with self.central.read() as db:
-            return (await db.execute(select(session.c.token).where(session.c.id == session_id))).scalar_one_or_none()
+        found = select(session.c.token).where(session.c.id == session_id)
+        return (await self.central.fetch(found)).scalar_one_or_none()
 
 
 async def _found(db: AsyncConnection, token_hash: str) -> RowMapping | None:
@@ -139,8 +139,7 @@ class CentralTokenSubjects:
     session_max_age: timedelta = MAX_AGE
 
     async def find_session_subject(self, session_id: str) -> tuple[TokenSubject | None, int]:
-        async with self.central.read() as db:
-            row = (await db.execute(_FIND.where(session.c.id == session_id))).first()
+        row = (await self.central.fetch(_FIND.where(session.c.id == session_id))).first()
         if row is None:
             return None, 0
         token, user_id, expires_at, created_at, seen = row
@@ -148,8 +147,7 @@ class CentralTokenSubjects:
         return TokenSubject(token, user_id, ends), int(seen)
 
     async def find_key_subject(self, key_id: str) -> tuple[TokenSubject | None, int]:
-        async with self.central.read() as db:
-            row = (await db.execute(_FIND_KEY.where(apikey.c.id == key_id))).mappings().first()
+        row = (await self.central.fetch(_FIND_KEY.where(apikey.c.id == key_id))).mappings().first()
         if row is None or not row["enabled"] or user_of(row).is_banned_at(utc_now()):
             return None, 0
         expires_at = datetime.max.replace(tzinfo=UTC) if row["expiresAt"] is None else from_iso(row["expiresAt"])

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event
 from freehold.auth.errors import NoSuchField
 from freehold.auth.types import ADMIN_ROLE, USER_ROLE, Session, User
-from freehold.auth.users.admin_types import Search, UserEdit, UserFilter, UserPage, UserQuery
+from freehold.auth.users.admin_types import UserEdit, UserFilter, UserPage, UserQuery
 from freehold.central.auth.arrival import end_api_keys, end_sessions
 from freehold.central.auth.rows import (
     CREDENTIAL,
@@ -90,8 +90,7 @@ class CentralUserAdmin:
             .where(session.c.userId == user_id, session.c.expiresAt > to_iso(now))
             .order_by(session.c.createdAt)
         )
-        async with self.central.read() as db:
-            return [session_of(row) for row in (await db.execute(live)).mappings()]
+        return [session_of(row) for row in (await self.central.fetch(live)).mappings()]
 
     async def end_session(self, token: str) -> None:
         ending = session.delete().where(session.c.token == token).returning(session.c.id, session.c.userId)
@@ -106,8 +105,7 @@ class CentralUserAdmin:
             if not keeps_keys:
                 await end_api_keys(self.central, db, user_id, "sessions_revoked")
             if count:
-                event = Event("user.sessions_revoked", f"user:{user_id}", {"count": count})
-                await self.central.record(db, event)
+                await self.central.record(db, Event("user.sessions_revoked", f"user:{user_id}", {"count": count}))
 
     async def begin_impersonation(self, new: Session) -> None:
         event = Event("user.impersonated", f"user:{new.user_id}", {"session_id": new.session_id})
@@ -183,7 +181,8 @@ def matching(query: UserQuery) -> list[ColumnElement[bool]]:
     """The conditions of a query. Raises `NoSuchField`."""
     found = []
     if query.search is not None:
-        found.append(_searched(query.search))
+        search = query.search
+        found.append(_text_condition(user.c[search.field], search.operator, search.value))
     if query.filter is not None:
         found.append(_filtered(query.filter))
     return found
@@ -192,13 +191,7 @@ def matching(query: UserQuery) -> list[ColumnElement[bool]]:
 def ordered(query: UserQuery) -> list[ColumnElement[Any]]:
     """The order of a query, with the id as tiebreaker so that pages do not overlap. Raises `NoSuchField`."""
     column = _column(query.sort_by)
-    if query.is_descending:
-        return [column.desc(), user.c.id.desc()]
-    return [column.asc(), user.c.id.asc()]
-
-
-def _searched(search: Search) -> ColumnElement[bool]:
-    return _text_condition(user.c[search.field], search.operator, search.value)
+    return [each.desc() if query.is_descending else each.asc() for each in (column, user.c.id)]
 
 
 def _filtered(wanted: UserFilter) -> ColumnElement[bool]:
@@ -215,11 +208,8 @@ def _filtered(wanted: UserFilter) -> ColumnElement[bool]:
 
 
 def _text_condition(column: ColumnElement[Any], how: str, text: str) -> ColumnElement[bool]:
-    if how == "starts_with":
-        return column.startswith(text, autoescape=True)
-    if how == "ends_with":
-        return column.endswith(text, autoescape=True)
-    return column.contains(text, autoescape=True)
+    tests = {"starts_with": column.startswith, "ends_with": column.endswith}
+    return tests.get(how, column.contains)(text, autoescape=True)
 
 
 def _column(name: str) -> ColumnElement[Any]:

@@ -115,23 +115,18 @@ class CentralUsers:
             return await find_credential(db, user.c.email == email)
 
     async def find_session(self, token: str) -> tuple[SignedIn | None, int]:
-        async with self.central.read() as db:
-            row = (await db.execute(_FIND_SESSION.where(session.c.token == token))).mappings().first()
+        row = (await self.central.fetch(_FIND_SESSION.where(session.c.token == token))).mappings().first()
         if row is None:
             return None, 0
         seen = int(row["seen"])
         return signed_in_by(user_of(row), session_of(row), seen), seen
 
     async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
-        async with self.central.write() as db:
-            done = await db.execute(
-                session.update().where(session.c.token == token).values(expiresAt=expires_at, updatedAt=updated_at)
-            )
-        return done.rowcount > 0
+        extending = session.update().where(session.c.token == token)
+        return await self.central.change(extending.values(expiresAt=expires_at, updatedAt=updated_at)) > 0
 
     async def delete_session(self, token: str) -> None:
-        async with self.central.write() as db:
-            await db.execute(session.delete().where(session.c.token == token))
+        await self.central.change(session.delete().where(session.c.token == token))
 
     async def delete_user(self, user_id: str, now: datetime, *, guest_in: str = "") -> bool:
         async with self.central.write() as db:

@@ -13,7 +13,7 @@ from freehold.auth.random_ids import random_id
 from freehold.auth.verifications import OneTimeUse, Rows, Verification
 from freehold.central.engine import Central
 from freehold.central.tables import verification
-from freehold.dates import from_iso, to_iso, utc_now
+from freehold.dates import from_iso, to_iso
 
 T = TypeVar("T")
 
@@ -27,14 +27,13 @@ class CentralVerifications:
     """Each method is one short transaction."""
 
     central: Central
-    now: Callable[[], datetime] = utc_now
 
     async def find(self, identifier: str) -> Verification | None:
         async with self.central.read() as db:
             return (await _read(db, [identifier])).get(identifier)
 
     async def update(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
-        now = self.now()
+        now = self.central.now()
         async with self.central.write() as db:
             before = await _read(db, identifiers)
             after = dict(before)
@@ -60,6 +59,12 @@ async def use_once(db: AsyncConnection, one_time_use: OneTimeUse) -> bool:
     return True
 
 
+def verification_row(identifier: str, value: str, expires_at: datetime, now: datetime) -> dict[str, str]:
+    """A new row."""
+    times = {"expiresAt": to_iso(expires_at), "createdAt": to_iso(now), "updatedAt": to_iso(now)}
+    return {"id": random_id(), "identifier": identifier, "value": value, **times}
+
+
 async def _write(db: AsyncConnection, before: Rows, after: Rows, now: datetime) -> None:
     """Write the changed rows, in the caller's transaction."""
     changed = [name for name in before if after.get(name) != before[name]]
@@ -67,20 +72,8 @@ async def _write(db: AsyncConnection, before: Rows, after: Rows, now: datetime) 
         await db.execute(verification.delete().where(verification.c.identifier.in_(changed)))
     added = [name for name in after if before.get(name) != after[name]]
     if added:
-        await db.execute(
-            verification.insert(),
-            [
-                {
-                    "id": random_id(),
-                    "identifier": name,
-                    "value": after[name].value,
-                    "expiresAt": to_iso(after[name].expires_at),
-                    "createdAt": to_iso(now),
-                    "updatedAt": to_iso(now),
-                }
-                for name in added
-            ],
-        )
+        rows = [verification_row(name, after[name].value, after[name].expires_at, now) for name in added]
+        await db.execute(verification.insert(), rows)
 
 
 async def _read(db: AsyncConnection, identifiers: list[str]) -> Rows:

@@ -16,8 +16,7 @@ class CentralWrongPasswords:
     central: Central
 
     async def find(self, keys: Sequence[str]) -> Mapping[str, Tried]:
-        async with self.central.read() as db:
-            rows = (await db.execute(select(table).where(table.c.key.in_(keys)))).all()
+        rows = (await self.central.fetch(select(table).where(table.c.key.in_(keys)))).all()
         return {key: Tried(*counts) for key, *counts in rows}
 
     async def add_failure(self, delays: Mapping[str, Delays], now_ms: int, forget_before_ms: int) -> None:
@@ -43,10 +42,8 @@ class CentralWrongPasswords:
     async def set_succeeded(self, key: str, now_ms: int) -> None:
         fresh = {"failures": 0, "failed_at_ms": 0, "locked_until_ms": 0, "succeeded_at_ms": now_ms}
         done = insert(table).values(key=key, **fresh)
-        async with self.central.write() as db:
-            await db.execute(done.on_conflict_do_update(index_elements=[table.c.key], set_=fresh))
+        await self.central.change(done.on_conflict_do_update(index_elements=[table.c.key], set_=fresh))
 
     async def tidy(self, failed_before_ms: int, succeeded_before_ms: int) -> None:
         old = (table.c.failed_at_ms < failed_before_ms) & (table.c.succeeded_at_ms < succeeded_before_ms)
-        async with self.central.write() as db:
-            await db.execute(table.delete().where(old))
+        await self.central.change(table.delete().where(old))

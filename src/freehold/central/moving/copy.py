@@ -12,17 +12,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from freehold.central.file_probe import MOVED_MARK
-from freehold.central.moving.closing import (
-    TABLES_SQL,
-    TRIGGERS,
-    Mark,
-    close,
-    drops,
-    note_copied,
-    read_mark,
-    reopen,
-    run,
-)
+from freehold.central.moving import closing
 from freehold.central.moving.places import CentralNotMoved, CentralPlace, NewFile, require_free
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.libsql.errors import LibsqlError
@@ -34,7 +24,7 @@ from freehold.migrate.target import Target
 # Exists in the copy until it is complete.
 _HALF = "freehold_central_copy"
 _OBJECTS_SQL = f"""SELECT type, name, lower(tbl_name), sql FROM sqlite_schema WHERE {OURS_SQL}
-AND name NOT GLOB '{TRIGGERS}' AND name NOT IN ('{MOVED_MARK}', '{_HALF}') ORDER BY type, name"""
+AND name NOT GLOB '{closing.TRIGGERS}' AND name NOT IN ('{MOVED_MARK}', '{_HALF}') ORDER BY type, name"""
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,10 +50,10 @@ async def move(
         CentralUnavailable: one of the two does not answer.
     """
     async with _both(source, wanted) as old:
-        mark = await read_mark(old)
+        mark = await closing.read_mark(old)
         if mark is not None and (mark.state == "copied" or await _is_whole(mark, wanted)):
             moved = await _moved_before(mark, wanted)
-            await note_copied(old)
+            await closing.note_copied(old)
             return moved
         return await _Move(old, wanted, now, on_rows).all()
 
@@ -75,7 +65,7 @@ async def check_move(source: CentralPlace, wanted: CentralPlace) -> dict[str, in
         CentralNotMoved, CentralUnavailable: as `move`.
     """
     async with _both(source, wanted) as old:
-        mark = await read_mark(old)
+        mark = await closing.read_mark(old)
         if mark is None or mark.place != wanted.name:
             if wanted.path is not None:
                 await asyncio.to_thread(require_free, wanted.path)
@@ -87,7 +77,7 @@ async def check_move(source: CentralPlace, wanted: CentralPlace) -> dict[str, in
 
 async def has_central(target: Target) -> bool:
     """Whether there is a central database."""
-    [tables] = await ask(target, TABLES_SQL)
+    [tables] = await ask(target, closing.TABLES_SQL)
     return ["alembic_version"] in tables
 
 
@@ -109,12 +99,12 @@ async def _both(source: CentralPlace, wanted: CentralPlace) -> AsyncIterator[Tar
         raise CentralUnavailable(f"a database does not answer: {error}") from error
 
 
-async def _is_whole(mark: Mark, wanted: CentralPlace) -> bool:
+async def _is_whole(mark: closing.Mark, wanted: CentralPlace) -> bool:
     """Whether the copy is complete, although the mark still says `copying`."""
     if mark.place != wanted.name or not await _may_be_there(wanted):
         return False
     async with wanted.opened() as copy:
-        [tables] = await ask(copy, TABLES_SQL)
+        [tables] = await ask(copy, closing.TABLES_SQL)
         return ["alembic_version"] in tables and [_HALF] not in tables
 
 
@@ -122,7 +112,7 @@ async def _may_be_there(place: CentralPlace) -> bool:
     return place.path is None or await asyncio.to_thread(place.path.exists)
 
 
-async def _moved_before(mark: Mark, wanted: CentralPlace) -> Moved:
+async def _moved_before(mark: closing.Mark, wanted: CentralPlace) -> Moved:
     if mark.place != wanted.name:
         raise CentralNotMoved(str(mark))
     if not await _may_be_there(wanted):
@@ -144,20 +134,20 @@ class _Move:
     async def all(self) -> Moved:
         async with self._new() as (new, put_in_place):
             for name in await _leftovers(new, self._wanted):
-                await run(new, [f"DROP TABLE {quoted(name)}"])
-            await run(new, [f"CREATE TABLE {_HALF} (begun_at TEXT NOT NULL)"])
+                await closing.run(new, [f"DROP TABLE {quoted(name)}"])
+            await closing.run(new, [f"CREATE TABLE {_HALF} (begun_at TEXT NOT NULL)"])
             try:
-                await close(self._old, self._wanted.name, self._now)
+                await closing.close(self._old, self._wanted.name, self._now)
                 moved = await self._copy(new)
                 await asyncio.to_thread(put_in_place)
             except BaseException:
                 # Whatever the error, running services can write again.
                 with contextlib.suppress(FreeholdError):
-                    await reopen(self._old)
+                    await closing.reopen(self._old)
                 raise
         # From here on the copy is authoritative: if this fails, the source stays closed and the next call finds the
         # copy.
-        await note_copied(self._old)
+        await closing.note_copied(self._old)
         return moved
 
     @asynccontextmanager
@@ -178,7 +168,7 @@ class _Move:
         copied = await copy_database(old, new, self._on_rows)
         if copied.skipped:
             raise CentralNotMoved(f"that database does not accept everything: {'; '.join(copied.skipped[:3])}")
-        await run(new, await drops(new))
+        await closing.run(new, await closing.drops(new))
         before, after = await content_digests(old), await content_digests(new)
         before.pop(MOVED_MARK)
         after.pop(_HALF)
@@ -189,14 +179,14 @@ class _Move:
         faults, orphans = await ask(new, "PRAGMA integrity_check", "PRAGMA foreign_key_check")
         if faults != [["ok"]] or orphans:
             raise CentralNotMoved("the copy fails the integrity check")
-        await run(new, [f"DROP TABLE {_HALF}"])
+        await closing.run(new, [f"DROP TABLE {_HALF}"])
         rows = {name: count for name, (count, _) in after.items()}
         return Moved(place=self._wanted.name, schema_version=await _version(new), rows=rows)
 
 
 async def _leftovers(new: Target, wanted: CentralPlace) -> list[str]:
     """The tables left by a copy that was killed. Raises `CentralNotMoved` if there is anything else."""
-    [found] = await ask(new, TABLES_SQL)
+    [found] = await ask(new, closing.TABLES_SQL)
     tables = [str(name) for [name] in found]
     if tables and _HALF not in tables:
         raise CentralNotMoved(f"{wanted.name} is not empty: it has tables; choose another place")
@@ -204,7 +194,7 @@ async def _leftovers(new: Target, wanted: CentralPlace) -> list[str]:
 
 
 async def _counts(target: Target) -> dict[str, int]:
-    [tables] = await ask(target, TABLES_SQL)
+    [tables] = await ask(target, closing.TABLES_SQL)
     names = [str(name) for [name] in tables if name not in {MOVED_MARK, _HALF}]
     counts = await ask(target, *(f"SELECT count(*) FROM {quoted(name)}" for name in names))
     return {name: int(str(rows[0][0])) for name, rows in zip(names, counts, strict=True)}

@@ -29,8 +29,7 @@ class CentralRestorePoints:
     central: Central
 
     async def kept(self, rollout_id: str) -> Kept:
-        async with self.central.read() as db:
-            points, aside, first_ms = (await db.execute(KEPT, {"rollout_id": rollout_id})).one()
+        points, aside, first_ms = (await self.central.fetch(KEPT, {"rollout_id": rollout_id})).one()
         until = to_iso(from_ms(first_ms)) if points or aside else None
         return Kept(restore_points=points, set_aside=aside, until=until)
 
@@ -103,8 +102,7 @@ class CentralRestorePoints:
         return count
 
     async def _read(self, rollout_id: str, wanted: Select[tuple[object, ...]]) -> list[RestorePoint]:
-        async with self.central.read() as db:
-            rows = (await db.execute(wanted)).mappings().all()
+        rows = (await self.central.fetch(wanted)).mappings().all()
         return [
             RestorePoint(
                 rollout_id=rollout_id,

@@ -5,30 +5,13 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import msgspec
-from sqlalchemy import Row, and_, case, func, insert, select, update
+from sqlalchemy import Row, and_, case, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
 from freehold.auth.random_ids import random_id
 from freehold.central.engine import Central
-from freehold.central.rollouts.sql import (
-    CLAIM,
-    DRIFTED,
-    EXTEND,
-    HELD_TENANTS,
-    LEASES,
-    MOVE,
-    NEXT_DUE,
-    NOT_MIGRATED,
-    RECORD,
-    STANDING,
-    START,
-    TAKE_OVER,
-    is_behind,
-    progress_of,
-    step_values,
-    tenant_values,
-)
+from freehold.central.rollouts import sql
 from freehold.central.tables import rollout, rollout_step, tenant
 from freehold.dates import to_iso
 from freehold.errors import NotFound
@@ -80,31 +63,29 @@ class CentralRollouts:
                     left_out[state] = left_out.get(state, 0) + count
             if not include_restored:
                 is_ready = and_(tenant.c.provider == provider, tenant.c.state == TenantState.READY.value)
-                held = select(tenant.c.schema_version, func.count()).where(is_ready, HELD_TENANTS)
+                held = select(tenant.c.schema_version, func.count()).where(is_ready, sql.HELD_TENANTS)
                 for version, count in await db.execute(held.group_by(tenant.c.schema_version)):
                     ready[version] -= count
                     left_out["restored"] = left_out.get("restored", 0) + count
         return Census(ready=ready, left_out=left_out)
 
     async def behind(self, provider: str, to_version: int, limit: int) -> Sequence[tuple[str, str]]:
-        some = select(tenant.c.id, tenant.c.database_name).where(is_behind(provider, to_version))
-        async with self.central.read() as db:
-            return [(row.id, row.database_name) for row in await db.execute(some.limit(limit))]
+        some = select(tenant.c.id, tenant.c.database_name).where(sql.is_behind(provider, to_version))
+        return [(row.id, row.database_name) for row in await self.central.fetch(some.limit(limit))]
 
     async def drifted(self, provider: str, to_version: int) -> int:
         values = {"provider": provider, "to_version": to_version}
-        async with self.central.read() as db:
-            return int((await db.execute(DRIFTED, values)).scalar_one())
+        return int((await self.central.fetch(sql.DRIFTED, values)).scalar_one())
 
     async def start(self, provider: str, to_version: int, options: Options) -> Rollout:
         rollout_id, now = random_id(), self.central.now()
         canaries = tuple(dict.fromkeys(options.canaries))
-        are_behind = is_behind(provider, to_version, include_restored=options.include_restored)
+        are_behind = sql.is_behind(provider, to_version, include_restored=options.include_restored)
         async with self.central.write() as db:
             await _require_none_open(db)
             tenants = int((await db.execute(select(func.count()).where(are_behind))).scalar_one())
             if not tenants:
-                left_out = is_behind(provider, to_version, include_restored=True)
+                left_out = sql.is_behind(provider, to_version, include_restored=True)
                 held = int((await db.execute(select(func.count()).where(left_out))).scalar_one())
                 raise NobodyBehind(to_version, held)
             known: set[str] = set()
@@ -129,7 +110,7 @@ class CentralRollouts:
             }
             started = (await db.execute(insert(rollout).returning(*rollout.c), values)).one()
             await db.execute(
-                START,
+                sql.START,
                 {
                     "rollout_id": rollout_id,
                     "provider": provider,
@@ -141,7 +122,7 @@ class CentralRollouts:
                 },
             )
             taken = {"rollout_id": rollout_id, "provider": provider, "to_version": to_version}
-            await db.execute(TAKE_OVER, {**taken, "drifts": _DRIFTS})
+            await db.execute(sql.TAKE_OVER, {**taken, "drifts": _DRIFTS})
             await self._note(db, "rollout.started", rollout_id, to_version=to_version, tenants=tenants)
         return _rollout(started)
 
@@ -149,16 +130,14 @@ class CentralRollouts:
         wanted = select(rollout).order_by(rollout.c.created_at.desc(), rollout.c.id).limit(1)
         if rollout_id is not None:
             wanted = select(rollout).where(rollout.c.id == rollout_id)
-        async with self.central.read() as db:
-            row = (await db.execute(wanted)).first()
+        row = (await self.central.fetch(wanted)).first()
         if row is None:
             raise NotFound("there is no such rollout; `freehold rollout plan` shows what one would do")
         return _rollout(row)
 
     async def newest(self, limit: int) -> Sequence[Rollout]:
         newest = select(rollout).order_by(rollout.c.created_at.desc(), rollout.c.id).limit(limit)
-        async with self.central.read() as db:
-            return [_rollout(row) for row in await db.execute(newest)]
+        return [_rollout(row) for row in await self.central.fetch(newest)]
 
     async def move(
         self, rollout_id: str, sources: Sequence[RolloutState], target: RolloutState, reason: str | None
@@ -168,20 +147,15 @@ class CentralRollouts:
         async with self.central.write() as db:
             moved = (await db.execute(update(rollout).where(is_in).values(**values))).rowcount == 1
             if moved:
-                await self._note(db, f"rollout.{_VERBS[target]}", rollout_id, reason=reason)
+                verb = "resumed" if target is RolloutState.RUNNING else target.value
+                await self._note(db, f"rollout.{verb}", rollout_id, reason=reason)
         return moved
 
     async def advance(self, rollout_id: str, wave: int) -> Rollout | None:
         has_more = rollout.c.waves > rollout.c.wave
         # Failed steps may have been set to retry since the worker looked.
-        is_due = (
-            select(rollout_step.c.tenant_id)
-            .where(
-                rollout_step.c.rollout_id == rollout_id,
-                rollout_step.c.wave == wave,
-                rollout_step.c.due_at_ms.is_not(None),
-            )
-            .exists()
+        is_due = exists().where(
+            rollout_step.c.rollout_id == rollout_id, rollout_step.c.wave == wave, rollout_step.c.due_at_ms.is_not(None)
         )
         going_on = (
             update(rollout)
@@ -212,7 +186,7 @@ class CentralRollouts:
     async def extend(self, rollout_id: str, wave: int, tenants: int) -> int:
         values = {"rollout_id": rollout_id, "wave": wave, "tenants": tenants}
         async with self.central.write() as db:
-            count = (await db.execute(EXTEND, values)).rowcount
+            count = (await db.execute(sql.EXTEND, values)).rowcount
             if count:
                 await self._note(db, "rollout.wave_extended", rollout_id, wave=wave, tenants=count)
         return count
@@ -228,7 +202,7 @@ class CentralRollouts:
             "limit": limit,
         }
         async with self.central.write() as db:
-            rows = (await db.execute(CLAIM, values)).all()
+            rows = (await db.execute(sql.CLAIM, values)).all()
         return [
             Step(
                 tenant_id=tenant_id,
@@ -243,7 +217,7 @@ class CentralRollouts:
 
     async def renew(self, rollout_id: str, steps: Sequence[Step], lease_until_ms: int) -> Sequence[Step]:
         held = {step.tenant_id: step.lease_until_ms for step in steps}
-        renewing = LEASES.renew(held, lease_until_ms)
+        renewing = sql.LEASES.renew(held, lease_until_ms)
         async with self.central.write() as db:
             kept = set((await db.execute(renewing, {"of_rollout": rollout_id})).scalars())
         return [
@@ -252,14 +226,14 @@ class CentralRollouts:
 
     async def record(self, rollout_id: str, ended: Sequence[Ended]) -> Standing:
         now = to_iso(self.central.now())
-        written = [step_values(rollout_id, one) for one in ended]
-        moved = [tenant_values(one, now) for one in ended if one.version is not None]
+        written = [sql.step_values(rollout_id, one) for one in ended]
+        moved = [sql.tenant_values(one, now) for one in ended if one.version is not None]
         async with self.central.write() as db:
             if written:
-                await db.execute(RECORD, written)
+                await db.execute(sql.RECORD, written)
             if moved:
-                await db.execute(MOVE, moved)
-            state, wave, failed, is_due = (await db.execute(STANDING, {"rollout_id": rollout_id})).one()
+                await db.execute(sql.MOVE, moved)
+            state, wave, failed, is_due = (await db.execute(sql.STANDING, {"rollout_id": rollout_id})).one()
         return Standing(state=RolloutState(state), failed=failed, ended_wave=None if is_due else wave)
 
     async def note_restore_point(self, rollout_id: str, step: Step, database_name: str) -> None:
@@ -268,13 +242,11 @@ class CentralRollouts:
             .where(rollout_step.c.rollout_id == rollout_id, rollout_step.c.tenant_id == step.tenant_id)
             .values(restore_point=database_name)
         )
-        async with self.central.write() as db:
-            await db.execute(noting)
+        await self.central.change(noting)
 
     async def next_due_ms(self, rollout_id: str, wave: int) -> int | None:
-        async with self.central.read() as db:
-            found = await db.execute(NEXT_DUE, {"of_rollout": rollout_id, "of_wave": wave})
-            due_ms: int | None = found.scalar()
+        found = await self.central.fetch(sql.NEXT_DUE, {"of_rollout": rollout_id, "of_wave": wave})
+        due_ms: int | None = found.scalar()
         return due_ms
 
     async def sample(self, rollout_id: str, wave: int, limit: int) -> Sequence[str]:
@@ -286,8 +258,7 @@ class CentralRollouts:
             )
             .limit(limit)
         )
-        async with self.central.read() as db:
-            return list((await db.execute(names)).scalars())
+        return list((await self.central.fetch(names)).scalars())
 
     async def progress(self, rollout_id: str) -> Progress:
         found = await self.find(rollout_id)
@@ -296,16 +267,14 @@ class CentralRollouts:
             .where(rollout_step.c.rollout_id == rollout_id)
             .group_by(rollout_step.c.wave, rollout_step.c.state)
         )
-        async with self.central.read() as db:
-            rows = (await db.execute(counting)).all()
-        return progress_of(found, rows, self.central.now())
+        rows = (await self.central.fetch(counting)).all()
+        return sql.progress_of(found, rows, self.central.now())
 
     async def failures(self, rollout_id: str, state: StepState) -> Sequence[Failure]:
         causes, wave, after = Causes(), 0, 0
         while True:
             values = {"rollout_id": rollout_id, "state": state, "wave": wave, "after": after, "page": _PAGE}
-            async with self.central.read() as db:
-                rows = (await db.execute(NOT_MIGRATED, values)).all()
+            rows = (await self.central.fetch(sql.NOT_MIGRATED, values)).all()
             for wave, after, tenant_id, cause, error in rows:  # noqa: B007 - the last row is where the next page starts
                 causes.add(cause or "", error or "", tenant_id)
             if len(rows) < _PAGE:
@@ -315,7 +284,10 @@ class CentralRollouts:
         is_meant = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state.in_(states))
         again = update(rollout_step).where(is_meant)
         async with self.central.write() as db:
-            await self._require_retriable(db, rollout_id)
+            state = (await db.execute(select(rollout.c.state).where(rollout.c.id == rollout_id))).scalar()
+            if state == RolloutState.ABORTED.value:
+                raise RolloutEnded("an aborted rollout cannot be retried; start another one")
+            await _require_none_open(db, besides=rollout_id)
             first = (await db.execute(select(func.min(rollout_step.c.wave)).where(is_meant))).scalar()
             if first is None:
                 return 0
@@ -344,24 +316,9 @@ class CentralRollouts:
             await self._note(db, "rollout.resumed", rollout_id)
         return _rollout(row)
 
-    async def _require_retriable(self, db: AsyncConnection, rollout_id: str) -> None:
-        """Raises `RolloutEnded` if it was aborted, `RolloutOpen` if another rollout is open."""
-        state = (await db.execute(select(rollout.c.state).where(rollout.c.id == rollout_id))).scalar()
-        if state == RolloutState.ABORTED.value:
-            raise RolloutEnded("an aborted rollout cannot be retried; start another one")
-        await _require_none_open(db, besides=rollout_id)
-
     async def _note(self, db: AsyncConnection, action: str, rollout_id: str, **facts: Any) -> None:
         details: Facts = {name: value for name, value in facts.items() if value is not None}
         await self.central.record(db, Event(action, f"rollout:{rollout_id}", details))
-
-
-_VERBS = {
-    RolloutState.RUNNING: "resumed",
-    RolloutState.PAUSED: "paused",
-    RolloutState.DONE: "done",
-    RolloutState.ABORTED: "aborted",
-}
 
 
 async def _require_none_open(db: AsyncConnection, besides: str = "") -> None:

@@ -19,15 +19,12 @@ class CentralWorkers:
         row = {"id": worker_id, "rollout_id": rollout_id, "until_ms": until_ms}
         telling = insert(rollout_worker).values(**row)
         telling = telling.on_conflict_do_update(index_elements=["id"], set_={"until_ms": until_ms})
-        async with self.central.write() as db:
-            await db.execute(telling)
+        await self.central.change(telling)
 
     async def has_left(self, worker_id: str, now_ms: int) -> None:
         gone = or_(rollout_worker.c.id == worker_id, rollout_worker.c.until_ms < now_ms)
-        async with self.central.write() as db:
-            await db.execute(delete(rollout_worker).where(gone))
+        await self.central.change(delete(rollout_worker).where(gone))
 
     async def count(self, rollout_id: str, now_ms: int) -> int:
         alive = and_(rollout_worker.c.rollout_id == rollout_id, rollout_worker.c.until_ms > now_ms)
-        async with self.central.read() as db:
-            return int((await db.execute(select(func.count()).where(alive))).scalar_one())
+        return int((await self.central.fetch(select(func.count()).where(alive))).scalar_one())

@@ -52,16 +52,14 @@ class CentralLifecycle:
                 tenant.c.user_id.in_(by_email),
             )
         )
-        async with self.central.read() as db:
-            row = (await db.execute(wanted)).mappings().first()
+        row = (await self.central.fetch(wanted)).mappings().first()
         if row is None:
             raise NotFound(f"there is no tenant `{reference}`; give its id, its user or its database")
         return to_tenant(row)
 
     async def find_copy(self, database_name: str) -> Tenant | None:
         wanted = select(*COLUMNS).join(unowned_database, unowned_database.c.tenant_id == tenant.c.id)
-        async with self.central.read() as db:
-            row = (await db.execute(wanted.where(is_reserved(database_name)))).mappings().first()
+        row = (await self.central.fetch(wanted.where(is_reserved(database_name)))).mappings().first()
         return None if row is None else msgspec.structs.replace(to_tenant(row), database_name=database_name)
 
     async def is_held(self, tenant: Tenant) -> bool:
@@ -206,8 +204,7 @@ class CentralLifecycle:
     async def _change_reserved(self, database_name: str, **values: Any) -> bool:
         changed = update(unowned_database).where(is_reserved(database_name))
         changed = changed.values(**values, updated_at=to_iso(self.central.now()))
-        async with self.central.write() as db:
-            return (await db.execute(changed)).rowcount == 1
+        return await self.central.change(changed) == 1
 
 
 async def _require_user(db: AsyncConnection, user_id: str | None, reference: str) -> None:

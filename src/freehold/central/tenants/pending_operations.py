@@ -47,11 +47,10 @@ class CentralPendingOperations:
         return operations
 
     async def next_due_ms(self, provider: str) -> int | None:
-        async with self.central.read() as db:
-            found = [
-                (await db.execute(leases.next_due(leases.table.c.provider == provider))).scalar()
-                for leases in (_TENANTS, _UNOWNED)
-            ]
+        found = [
+            (await self.central.fetch(leases.next_due(leases.table.c.provider == provider))).scalar()
+            for leases in (_TENANTS, _UNOWNED)
+        ]
         return min((due_ms for due_ms in found if due_ms is not None), default=None)
 
     async def done(self, operation: PendingOperation) -> bool:
@@ -62,8 +61,9 @@ class CentralPendingOperations:
                     done = await db.execute(delete(unowned_database).where(_held(operation)))
                     event = Event("tenant.database_discarded", *about) if operation.tenant_id else None
                 case OperationKind.DELETE:
-                    values = {**_end(TenantState.DELETED), "updated_at": to_iso(self.central.now())}
-                    done = await db.execute(update(tenant).where(_held(operation)).values(values))
+                    values = {"state": TenantState.DELETED.value, "error": None, "attempts": 0, "due_at_ms": None}
+                    deleting = update(tenant).where(_held(operation))
+                    done = await db.execute(deleting.values(**values, updated_at=to_iso(self.central.now())))
                     event = Event("tenant.deleted", *about)
                     if done.rowcount:
                         await _discard_copies(db, operation, int(self.central.now().timestamp() * 1000))
@@ -80,13 +80,11 @@ class CentralPendingOperations:
         values: dict[str, Any] = {"attempts": table.c.attempts + 1, "due_at_ms": retry_at_ms}
         if operation.kind is not OperationKind.SUSPEND:  # that row's error is the reason for the suspension
             values["error"] = error
-        async with self.central.write() as db:
-            await db.execute(update(table).where(_held(operation)).values(**values))
+        await self.central.change(update(table).where(_held(operation)).values(**values))
 
     async def is_ready(self, tenant_id: str) -> bool:
         ready = select(tenant.c.id).where(tenant.c.id == tenant_id, tenant.c.state == TenantState.READY.value)
-        async with self.central.read() as db:
-            return (await db.execute(ready)).first() is not None
+        return (await self.central.fetch(ready)).first() is not None
 
     async def retry_now(self, provider: str, now_ms: int, *, leases_until_ms: int | None = None) -> None:
         async with self.central.write() as db:
@@ -102,8 +100,7 @@ class CentralPendingOperations:
 
     async def in_work_until_ms(self, provider: str) -> int:
         untried = and_(_is_deletion(provider), tenant.c.attempts == 0)
-        async with self.central.read() as db:
-            return (await db.execute(select(func.max(tenant.c.due_at_ms)).where(untried))).scalar() or 0
+        return (await self.central.fetch(select(func.max(tenant.c.due_at_ms)).where(untried))).scalar() or 0
 
 
 async def _discard_copies(db: AsyncConnection, operation: PendingOperation, now_ms: int) -> None:
@@ -132,10 +129,6 @@ def _held(operation: PendingOperation) -> ColumnElement[bool]:
         held = tenant.c.id == operation.tenant_id
     is_this = tenant.c.database_name == operation.database_name
     return and_(held, is_this, tenant.c.state == _STATES[operation.kind])
-
-
-def _end(state: TenantState) -> dict[str, Any]:
-    return {"state": state.value, "error": None, "attempts": 0, "due_at_ms": None}
 
 
 def _of_tenant(row: Any, lease_until_ms: int) -> PendingOperation:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from msgspec.structs import asdict
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from freehold.central.engine import Central
 from freehold.central.tables import tenant as tenants
@@ -33,11 +33,11 @@ class CentralPool:
 
     async def put(self, name: str, schema: SchemaKey) -> bool:
         values = {**asdict(schema), "state": WAITING, "due_at_ms": None}
-        async with self.central.write() as db:
-            return (await db.execute(update(unowned).where(is_reserved(name)).values(values))).rowcount == 1
+        return await self.central.change(update(unowned).where(is_reserved(name)).values(values)) == 1
 
     async def claim(self, provider: str, schema: SchemaKey, tenant_id: str, until_ms: int) -> str | None:
-        waits = and_(unowned.c.state == WAITING, unowned.c.provider == provider, _is(schema))
+        is_schema = [unowned.c[name] == value for name, value in asdict(schema).items()]
+        waits = and_(unowned.c.state == WAITING, unowned.c.provider == provider, *is_schema)
         first = select(unowned.c.name).where(waits).limit(1).scalar_subquery()
         claiming = (
             update(unowned)
@@ -76,8 +76,7 @@ class CentralPool:
 
     async def discard(self, name: str) -> None:
         values = {"state": DISCARDED, "due_at_ms": int(self.central.now().timestamp() * 1000)}
-        async with self.central.write() as db:
-            await db.execute(update(unowned).where(is_reserved(name)).values(values))
+        await self.central.change(update(unowned).where(is_reserved(name)).values(values))
 
     async def discard_others(self, provider: str, schema: SchemaKey) -> int:
         others = and_(
@@ -85,13 +84,7 @@ class CentralPool:
             unowned.c.provider == provider,
             or_(unowned.c.chain != schema.chain, unowned.c.fingerprint != schema.fingerprint),
         )
-        async with self.central.read() as db:
-            if (await db.execute(select(unowned.c.name).where(others).limit(1))).first() is None:
-                return 0
+        if (await self.central.fetch(select(unowned.c.name).where(others).limit(1))).first() is None:
+            return 0
         values = {"state": DISCARDED, "due_at_ms": int(self.central.now().timestamp() * 1000)}
-        async with self.central.write() as db:
-            return (await db.execute(update(unowned).where(others).values(values))).rowcount
-
-
-def _is(schema: SchemaKey) -> ColumnElement[bool]:
-    return and_(*(unowned.c[name] == value for name, value in asdict(schema).items()))
+        return await self.central.change(update(unowned).where(others).values(values))

@@ -1,8 +1,7 @@
 """Generations of databases' tokens. Implements `freehold.tenants.rotations.RotationStore`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.sqlite import insert
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event
 from freehold.central.engine import Central
 from freehold.central.tables import change, tenant, token_rotation
-from freehold.dates import to_iso, utc_now
+from freehold.dates import to_iso
 from freehold.errors import NotFound
 from freehold.tenants.types import TenantState
 
@@ -21,7 +20,6 @@ _SEEN = select(func.coalesce(func.max(change.c.seq), 0))
 @dataclass(frozen=True, slots=True)
 class CentralRotations:
     central: Central
-    now: Callable[[], datetime] = utc_now
 
     async def generations(self) -> tuple[Mapping[str, int], int]:
         async with self.central.read() as db:
@@ -30,8 +28,7 @@ class CentralRotations:
             return {row.database_name: row.generation for row in rows}, int(seen)
 
     async def check(self, database_name: str, provider: str) -> None:
-        async with self.central.read() as db:
-            row = (await db.execute(_tenant(database_name))).first()
+        row = (await self.central.fetch(_tenant(database_name))).first()
         if row is None or row.provider != provider:
             raise _missing(database_name)
 
@@ -40,7 +37,7 @@ class CentralRotations:
             row = (await db.execute(_tenant(database_name))).first()
             if row is None:
                 raise _missing(database_name)
-            generation = await next_generation(db, database_name, to_iso(self.now()))
+            generation = await next_generation(db, database_name, to_iso(self.central.now()))
             event = Event("tenant.tokens_rotated", f"tenant:{row.id}", {"generation": generation})
             await self.central.record(db, event)
             return generation

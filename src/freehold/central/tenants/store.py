@@ -1,8 +1,7 @@
 """The tenants' rows in the central database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,7 +23,7 @@ from freehold.central.engine import Central
 from freehold.central.leases import Leases
 from freehold.central.tables import published_migration, tenant, unowned_database, user
 from freehold.central.tenants.rows import new_tenant_row
-from freehold.dates import to_iso, utc_now
+from freehold.dates import to_iso
 from freehold.errors import NotFound
 from freehold.tenants.types import UNPROVISIONED, Claim, Marked, Tenant, TenantState
 
@@ -62,11 +61,9 @@ class CentralTenants:
     """Implements `TenantStore`, `ListedTenants` and `Catalogue`. Each method is one short transaction."""
 
     central: Central
-    now: Callable[[], datetime] = utc_now
 
     async def of_user(self, user_id: str) -> Tenant:
-        async with self.central.read() as db:
-            row = (await db.execute(select(*COLUMNS).where(tenant.c.user_id == user_id))).mappings().first()
+        row = (await self.central.fetch(select(*COLUMNS).where(tenant.c.user_id == user_id))).mappings().first()
         if row is None:
             raise NotFound("this user has no database; ask the operator of this service")
         return to_tenant(row)
@@ -99,7 +96,7 @@ class CentralTenants:
             "error": None,
             "attempts": 0,
             "due_at_ms": None,
-            "updated_at": to_iso(self.now()),
+            "updated_at": to_iso(self.central.now()),
         }
         async with self.central.write() as db:
             # Nobody can publish between this look at the registry and the commit.
@@ -116,12 +113,11 @@ class CentralTenants:
             error=error,
             attempts=tenant.c.attempts + 1,
             due_at_ms=retry_at_ms,
-            updated_at=to_iso(self.now()),
+            updated_at=to_iso(self.central.now()),
         )
 
     async def next_due_ms(self, provider: str) -> int | None:
-        async with self.central.read() as db:
-            due_ms: int | None = (await db.execute(_LEASES.next_due(tenant.c.provider == provider))).scalar()
+        due_ms: int | None = (await self.central.fetch(_LEASES.next_due(tenant.c.provider == provider))).scalar()
         return due_ms
 
     async def count_due(self, provider: str, due_by_ms: int) -> int:
@@ -132,19 +128,16 @@ class CentralTenants:
         page = select(*COLUMNS).where(tenant.c.id > after).order_by(tenant.c.id).limit(limit)
         if state is not None:
             page = page.where(tenant.c.state == state.value)
-        async with self.central.read() as db:
-            return [to_tenant(row) for row in (await db.execute(page)).mappings()]
+        return [to_tenant(row) for row in (await self.central.fetch(page)).mappings()]
 
     async def emails(self, user_ids: Sequence[str]) -> Mapping[str, str]:
         """The addresses of these users by id; forks and deleted users have none."""
         wanted = select(user.c.id, user.c.email).where(user.c.id.in_(user_ids))
-        async with self.central.read() as db:
-            return {row.id: row.email for row in await db.execute(wanted)}
+        return {row.id: row.email for row in await self.central.fetch(wanted)}
 
     async def counts(self) -> Mapping[TenantState, int]:
         by_state = select(tenant.c.state, func.count()).group_by(tenant.c.state)
-        async with self.central.read() as db:
-            return {TenantState(state): count for state, count in await db.execute(by_state)}
+        return {TenantState(state): count for state, count in await self.central.fetch(by_state)}
 
     async def count_missing(self) -> int:
         return await self._count(select(func.count()).select_from(user).where(_has_no_tenant()))
@@ -153,7 +146,7 @@ class CentralTenants:
         async with self.central.write() as db:
             user_ids = (await db.execute(select(user.c.id).where(_has_no_tenant()).limit(limit))).scalars().all()
             if user_ids:
-                now = self.now()
+                now = self.central.now()
                 await db.execute(insert(tenant), [new_tenant_row(user_id, provider, now) for user_id in user_ids])
         return len(user_ids)
 
@@ -182,7 +175,7 @@ class CentralTenants:
             schema_version=0,
             error=reason,
             attempts=0,
-            due_at_ms=int(self.now().timestamp() * 1000),
+            due_at_ms=int(self.central.now().timestamp() * 1000),
         )
 
     async def retry_now(self, provider: str, now_ms: int) -> int:
@@ -193,28 +186,23 @@ class CentralTenants:
 
     async def in_work_until_ms(self, provider: str) -> int:
         waits = and_(tenant.c.state == TenantState.PROVISIONING.value, tenant.c.provider == provider)
-        async with self.central.read() as db:
-            return (await db.execute(select(func.max(tenant.c.due_at_ms)).where(waits))).scalar() or 0
+        return (await self.central.fetch(select(func.max(tenant.c.due_at_ms)).where(waits))).scalar() or 0
 
     async def _change(self, about: Tenant, states: Sequence[TenantState], **values: Any) -> bool:
-        changed = update(tenant).where(_is(about, states)).values(**values, updated_at=to_iso(self.now()))
-        async with self.central.write() as db:
-            return (await db.execute(changed)).rowcount == 1
+        changed = update(tenant).where(_is(about, states)).values(**values, updated_at=to_iso(self.central.now()))
+        return await self.central.change(changed) == 1
 
     async def _change_claimed(self, claim: Claim, **values: Any) -> bool:
         is_ours = _LEASES.held(claim.key, claim.lease_until_ms)
-        async with self.central.write() as db:
-            return (await db.execute(update(tenant).where(is_ours).values(**values))).rowcount == 1
+        return await self.central.change(update(tenant).where(is_ours).values(**values)) == 1
 
     async def _count(self, counting: Select[Any]) -> int:
-        async with self.central.read() as db:
-            return int((await db.execute(counting)).scalar_one())
+        return int((await self.central.fetch(counting)).scalar_one())
 
 
 async def is_held(central: Central, tenant_id: str) -> bool:
     """Whether the tenant was restored to before a rollout, and is still below that rollout's version."""
-    async with central.read() as db:
-        return (await db.execute(_IS_HELD, {"tenant_id": tenant_id})).first() is not None
+    return (await central.fetch(_IS_HELD, {"tenant_id": tenant_id})).first() is not None
 
 
 def _is(about: Tenant, states: Sequence[TenantState]) -> ColumnElement[bool]:
