@@ -110,12 +110,7 @@ class TenantsController(Controller):
         """Create a new, empty database for a user who has none; it is `provisioning` until it exists."""
         return await lifecycle.create(reference)
 
-    @post(
-        "/{reference:str}/fork",
-        operation_id="fork_tenant",
-        opt=facts(NotFound, Conflict, DatabaseDeleted),
-        guards=_ADMIN,
-    )
+    @post("/{reference:str}/fork", operation_id="fork_tenant", opt=_CHANGES["opt"], guards=_ADMIN)
     async def fork_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """Copy the database as it is now into a new tenant that belongs to no user."""
         return await lifecycle.fork(reference)
@@ -123,7 +118,7 @@ class TenantsController(Controller):
     @get(
         "/{reference:str}/export",
         operation_id="export_tenant",
-        opt=facts(NotFound, Conflict, DatabaseDeleted),
+        opt=_CHANGES["opt"],
         media_type="application/octet-stream",
         guards=_ADMIN,
     )

@@ -43,6 +43,19 @@ from freehold.wiring.services import Services
 log = get_logger()
 
 _MAX_BODY_BYTES = 2 * 1024 * 1024
+# The services that handlers ask for by name.
+_INJECTED = [
+    "audit",
+    "auth",
+    "pairs",
+    "api_keys",
+    "registry",
+    "reports",
+    "tenants",
+    "listing",
+    "lifecycle",
+    "guest_databases",
+]
 
 
 def create_app(services: Services, gateway: Gateway | None = None, counts: RequestCounts | None = None) -> Litestar:
@@ -78,22 +91,13 @@ def create_app(services: Services, gateway: Gateway | None = None, counts: Reque
             form_routes(edge),
             *DATABASE_ROUTES,
             *ADMIN_ROUTES,
-            registry_routes(services.registry, _client_reports(services)),
+            registry_routes(services.registry, ClientReports(services.reports, services.auth.cookies, edge.addresses)),
             PublishingController,
             *([] if gateway is None else [gateway_routes(gateway)]),
         ],
         dependencies={
-            "services": Provide(lambda: services, sync_to_thread=False),
-            "audit": Provide(lambda: services.audit, sync_to_thread=False),
-            "auth": Provide(lambda: services.auth, sync_to_thread=False),
-            "pairs": Provide(lambda: services.pairs, sync_to_thread=False),
-            "api_keys": Provide(lambda: services.api_keys, sync_to_thread=False),
-            "registry": Provide(lambda: services.registry, sync_to_thread=False),
-            "reports": Provide(lambda: services.reports, sync_to_thread=False),
-            "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
-            "listing": Provide(lambda: services.listing, sync_to_thread=False),
-            "lifecycle": Provide(lambda: services.lifecycle, sync_to_thread=False),
-            "guest_databases": Provide(lambda: services.guest_databases, sync_to_thread=False),
+            "services": _given(services),
+            **{name: _given(getattr(services, name)) for name in _INJECTED},
             "signed_in": Provide(provide_signed_in),
             "database_caller": Provide(provide_database_caller),
         },
@@ -103,6 +107,10 @@ def create_app(services: Services, gateway: Gateway | None = None, counts: Reque
         lifespan=[background],
         logging_config=None,
     )
+
+
+def _given(value: object) -> Provide:
+    return Provide(lambda: value, sync_to_thread=False)
 
 
 async def _work(services: Services) -> None:
@@ -152,11 +160,6 @@ def create_connections(settings: Settings, room: BodyRoom, most: int, worker: Ht
 
 def _edge(services: Services) -> AuthContext:
     return AuthContext(services.auth, ClientAddresses(services.settings.trusted_proxies), services.session_data)
-
-
-def _client_reports(services: Services) -> ClientReports:
-    addresses = ClientAddresses(services.settings.trusted_proxies)
-    return ClientReports(services.reports, services.auth.cookies, addresses)
 
 
 def _gateway(services: Services) -> Gateway | None:

@@ -45,7 +45,8 @@ class ClientAddresses:
 
     def seen(self, scope: Scope) -> str:
         """The client's address, else the peer's, in normal form."""
-        return self.of(scope) or _normal(_peer(scope))
+        peer = _peer(scope)
+        return self.of(scope) or str(_parse(peer) or peer)
 
     def accountable(self, scope: Scope) -> str:
         """The client's address, else the peer's, for counting: IPv6 by its /64, as a client has all of that."""
@@ -65,7 +66,7 @@ def network_of(host: str) -> str:
     address = _parse(host)
     if isinstance(address, IPv6Address):
         return str(IPv6Address(int(address) >> 64 << 64))
-    return str(address) if address else host
+    return str(address or host)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
@@ -110,8 +111,3 @@ def _parse(text: str) -> Address | None:
     if isinstance(address, IPv4Address):
         return address
     return address.ipv4_mapped or IPv6Address(int(address))
-
-
-def _normal(host: str) -> str:
-    address = _parse(host)
-    return str(address) if address else host

@@ -6,20 +6,16 @@ from freehold.auth.errors import BadLink, SessionNotFresh
 from freehold.auth.types import Account, Session, UserChanges
 from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status, SuccessMessage
-from freehold.http.auth.bodies import KEEPS_KEYS, Field, check, refuse_protected
+from freehold.http.auth.bodies import KEEPS_KEYS, Field, check, optional, refuse_protected
 from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.errors import BadDeletionLink, EmailInUpdate, NothingToUpdate, SessionTooOld
 from freehold.http.auth.replies import AuthReply, json_reply, redirect
 from freehold.http.auth.route import Doc, Route
 from freehold.http.headers import Asked, language_of
 
-_UPDATE_FIELDS = (Field("name", is_required=False), Field("image", "nullable", is_required=False))
-_DELETE_FIELDS = (
-    Field("password", is_required=False),
-    Field("token", is_required=False),
-    Field("callbackURL", is_required=False),
-)
-_LINK_QUERY = (Field("token"), Field("callbackURL", is_required=False))
+_UPDATE_FIELDS = (optional("name"), optional("image", "nullable"))
+_DELETE_FIELDS = (optional("password"), optional("token"), optional("callbackURL"))
+_LINK_QUERY = (Field("token"), optional("callbackURL"))
 _REVOKE_FIELDS = (Field("token"),)
 _REVOKE_ALL_FIELDS = (KEEPS_KEYS,)
 _DELETED = SuccessMessage(True, "User deleted")

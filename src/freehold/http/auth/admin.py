@@ -11,11 +11,11 @@ from freehold.auth.errors import EmailTaken, NoSuchField, NoSuchUser
 from freehold.auth.types import Session, SignedIn, User
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.admin_types import CreatedUser, may
+from freehold.http.auth import errors
 from freehold.http.auth.admin_bodies import (
     LIST_QUERY,
     USER_ID,
     ban_seconds,
-    changes_nothing,
     edit_in,
     invalid,
     number_in,
@@ -24,41 +24,23 @@ from freehold.http.auth.admin_bodies import (
     user_query,
 )
 from freehold.http.auth.answers import DoneReply, StatusReply, UserReply
-from freehold.http.auth.bodies import ABSENT, KEEPS_KEYS, Field
+from freehold.http.auth.bodies import ABSENT, KEEPS_KEYS, Field, optional
 from freehold.http.auth.context import AuthContext, query_value, required_value
-from freehold.http.auth.errors import (
-    BadField,
-    EmailOfAnother,
-    NobodyAdministers,
-    NoDataToUpdate,
-    NoPermissions,
-    NotAllowed,
-    PasswordInUpdate,
-)
 from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Doc, Refuses, Route
 from freehold.http.headers import Asked, header, presented_by
 
-_CREATE = (
-    Field("email"),
-    Field("password", is_required=False),
-    Field("name"),
-    Field("data", "record", is_required=False),
-)
+_CREATE = (Field("email"), optional("password"), Field("name"), optional("data", "record"))
 _UPDATE = (USER_ID, Field("data", "record"))
 _GET_QUERY = (Field("id"),)
 _SET_ROLE = (USER_ID,)
-_ROLE = Field("role", is_required=False)  # a string or a list of strings; read separately
+_ROLE = optional("role")  # a string or a list of strings; read separately
 _USER = (USER_ID,)
 _SET_PASSWORD = (Field("newPassword", "nonempty"), USER_ID)
-_BAN = (USER_ID, Field("banReason", is_required=False), Field("banExpiresIn", "number", is_required=False))
+_BAN = (USER_ID, optional("banReason"), optional("banExpiresIn", "number"))
 _SESSION = (Field("sessionToken"),)
 _SESSIONS = (USER_ID, KEEPS_KEYS)
-_HAS_PERMISSION = (
-    Field("userId", is_required=False),
-    Field("role", is_required=False),
-    Field("permissions", "record", is_required=False),
-)
+_HAS_PERMISSION = (optional("userId"), optional("role"), optional("permissions", "record"))
 
 
 # What the caller may not do, as the message and code of `NotAllowed` put it.
@@ -141,27 +123,27 @@ class AdminEndpoints:
         try:
             return json_reply(UserReply(await self.admin.create(new)))
         except EmailTaken as error:
-            raise EmailOfAnother from error
+            raise errors.EmailOfAnother from error
 
     async def update_user(self, request: Asked) -> AuthReply:
         """Change a user's fields to those in `data`."""
         found, values = await self._asking(request, _UPDATE, "user", "update")
         if "password" in values["data"]:
-            raise PasswordInUpdate
+            raise errors.PasswordInUpdate
         edit = edit_in(values["data"])
-        if changes_nothing(edit):
-            raise NoDataToUpdate
+        if not msgspec.to_builtins(edit):
+            raise errors.NoDataToUpdate
         try:
             return json_reply(await self.admin.update(found.user, values["userId"], edit))
         except EmailTaken as error:
-            raise EmailOfAnother from error
+            raise errors.EmailOfAnother from error
 
     async def set_role(self, request: Asked) -> AuthReply:
         """Replace a user's roles."""
         body = await self.edge.accept(request)
         values = read(body, *_SET_ROLE)
         if not isinstance(body.get("role"), str | list):
-            raise BadField("[body.role] Invalid input")
+            raise errors.BadField("[body.role] Invalid input")
         await self._admitted(request.scope, "user", "set-role")
         return json_reply(UserReply(await self.admin.set_role(values["userId"], role_in(body["role"]))))
 
@@ -215,7 +197,7 @@ class AdminEndpoints:
     async def stop_impersonating(self, request: Asked) -> AuthReply:
         """Stop impersonating and return to your own session."""
         await self.edge.accept(request)
-        found = await self._signed_in(request.scope)
+        found = await self.edge.signed_in(request.scope, errors.NobodyAdministers)
         cookies = self.edge.auth.cookies
         kept = cookies.admin_in(header(request.scope, b"cookie") or "")
         own = await self.admin.stop_impersonating(found, kept.token if kept else None)
@@ -234,18 +216,12 @@ class AdminEndpoints:
         values = read(await self.edge.accept(request), *_HAS_PERMISSION)
         wanted = values.get("permissions")
         if wanted is None:
-            raise NoPermissions
+            raise errors.NoPermissions
         for resource, actions in wanted.items():
             if not isinstance(actions, list) or not all(isinstance(each, str) for each in actions):
                 raise invalid(f"permissions.{resource}"[:60], "expected array of strings")
-        found = await self._signed_in(request.scope)
+        found = await self.edge.signed_in(request.scope, errors.NobodyAdministers)
         return json_reply(PermissionReply(may(found.user.role, wanted)))
-
-    async def _signed_in(self, scope: Scope) -> SignedIn:
-        found = await self.edge.maybe_signed_in(scope)
-        if found is None:
-            raise NobodyAdministers
-        return found
 
     async def _asking(
         self, request: Asked, fields: Sequence[Field], resource: str, action: str
@@ -255,9 +231,9 @@ class AdminEndpoints:
         return await self._admitted(request.scope, resource, action), values
 
     async def _admitted(self, scope: Scope, resource: str, action: str) -> SignedIn:
-        found = await self._signed_in(scope)
+        found = await self.edge.signed_in(scope, errors.NobodyAdministers)
         if not may(found.user.role, {resource: [action]}):
-            raise NotAllowed(_MAY_NOT[resource, action])
+            raise errors.NotAllowed(_MAY_NOT[resource, action])
         return found
 
 

@@ -4,12 +4,11 @@ from datetime import datetime
 from typing import Any, get_args
 from urllib.parse import parse_qs
 
-import msgspec
 from litestar.types import Scope
 
 from freehold.auth.users.admin_types import FilterOperator, Search, SearchOperator, UserEdit, UserFilter, UserQuery
 from freehold.dates import from_iso, to_iso
-from freehold.http.auth.bodies import Field, check
+from freehold.http.auth.bodies import Field, check, optional
 from freehold.http.auth.errors import BadField, BadRole
 
 USER_ID = Field("userId")
@@ -17,9 +16,16 @@ USER_ID = Field("userId")
 _MAX_ROLES_CHARS = 200
 # A hundred years; a longer ban should be permanent.
 _MAX_BAN_S = 3_155_760_000
-_TEXTS = {"name": "name", "email": "email"}
-_NULLABLE = {"image": "image", "banReason": "ban_reason"}
-_BOOLEANS = {"emailVerified": "email_verified", "banned": "banned"}
+_NULL = type(None)
+# The fields of `UserEdit` by their names in requests, with the types that they accept.
+_EDITABLE: dict[str, tuple[str, tuple[type, ...]]] = {
+    "name": ("name", (str,)),
+    "email": ("email", (str,)),
+    "image": ("image", (str, _NULL)),
+    "banReason": ("ban_reason", (str, _NULL)),
+    "emailVerified": ("email_verified", (bool,)),
+    "banned": ("banned", (bool,)),
+}
 
 
 def read(body: Any, *fields: Field) -> dict[str, Any]:
@@ -52,24 +58,14 @@ def ban_seconds(value: float | None) -> float | None:
 def edit_in(data: dict[str, Any], *, takes_names: bool = True) -> UserEdit:
     """The changes of a user in `data`; unknown fields are dropped. Raises a refusal (400)."""
     values: dict[str, Any] = {}
-    for wire, name in (_TEXTS if takes_names else {}).items():
-        if wire in data:
-            values[name] = _checked(wire, data[wire], str)
-    for wire, name in _NULLABLE.items():
-        if wire in data:
-            values[name] = _checked(wire, data[wire], str, type(None))
-    for wire, name in _BOOLEANS.items():
-        if wire in data:
-            values[name] = _checked(wire, data[wire], bool)
+    for wire, (name, kinds) in _EDITABLE.items():
+        if wire in data and (takes_names or wire not in {"name", "email"}):
+            values[name] = _checked(wire, data[wire], *kinds)
     if "role" in data:
         values["role"] = role_in(data["role"])
     if "banExpires" in data:
         values["ban_expires"] = _moment(data["banExpires"])
     return UserEdit(**values)
-
-
-def changes_nothing(edit: UserEdit) -> bool:
-    return not msgspec.to_builtins(edit)
 
 
 def invalid(field: str, reason: str) -> BadField:
@@ -78,7 +74,7 @@ def invalid(field: str, reason: str) -> BadField:
 
 def _checked(field: str, value: Any, *kinds: type) -> Any:
     if type(value) not in kinds:
-        names = {str: "string", bool: "boolean", type(None): "null"}
+        names = {str: "string", bool: "boolean", _NULL: "null"}
         raise invalid(f"data.{field}", f"expected {' or '.join(names[kind] for kind in kinds)}")
     if isinstance(value, str) and "\0" in value:
         raise invalid(f"data.{field}", "a NUL character is not allowed")
@@ -143,5 +139,5 @@ def number_in(text: str | None) -> int | None:
     return int(text) or None
 
 
-LIST_QUERY = tuple(Field(name, is_required=False, choices=_CHOICES.get(name, ())) for name in (*_OTHERS, *_CHOICES))
+LIST_QUERY = tuple(optional(name, choices=_CHOICES.get(name, ())) for name in (*_OTHERS, *_CHOICES))
 """For the API description."""

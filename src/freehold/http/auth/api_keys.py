@@ -11,30 +11,20 @@ from msgspec import UNSET
 from freehold.auth.api_keys.errors import ApiKeyNotFound
 from freehold.auth.api_keys.service import ApiKeys
 from freehold.auth.api_keys.types import SORTABLE, ApiKey, ApiKeyChanges, ApiKeyPage, NewApiKey
-from freehold.auth.types import SignedIn
 from freehold.errors import NotFound
 from freehold.http.auth.answers import Success
-from freehold.http.auth.bodies import Field, check
+from freehold.http.auth.bodies import Field, check, optional
 from freehold.http.auth.context import AuthContext, query_value, required_value
 from freehold.http.auth.errors import BadField, BadMetadata, Impersonated, NobodyHoldsKeys, NoValuesToUpdate, ServerOnly
 from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Doc, Route
 from freehold.http.headers import Asked
 
-_CREATE_FIELDS = (
-    Field("name", is_required=False),
-    Field("prefix", is_required=False),
-    Field("expiresIn", "number", is_required=False),
-)
-_UPDATE_FIELDS = (
-    Field("keyId"),
-    Field("name", is_required=False),
-    Field("enabled", "boolean", is_required=False),
-    Field("expiresIn", "number", is_required=False),
-)
+_CREATE_FIELDS = (optional("name"), optional("prefix"), optional("expiresIn", "number"))
+_UPDATE_FIELDS = (Field("keyId"), optional("name"), optional("enabled", "boolean"), optional("expiresIn", "number"))
 _DELETE_FIELDS = (Field("keyId"),)
-_METADATA = Field("metadata", "record", is_required=False)
-_LIST_QUERY = tuple(Field(name, is_required=False) for name in ("limit", "offset", "sortBy", "sortDirection"))
+_METADATA = optional("metadata", "record")
+_LIST_QUERY = tuple(optional(name) for name in ("limit", "offset", "sortBy", "sortDirection"))
 _GET_QUERY = (Field("id"),)
 _SERVER_ONLY = (
     "permissions",
@@ -73,14 +63,14 @@ class ApiKeyEndpoints:
         _refuse_server_only(body)
         if "userId" in body:
             raise NobodyHoldsKeys
-        signed_in = await self._signed_in(request.scope)
+        signed_in = await self.edge.signed_in(request.scope, NobodyHoldsKeys)
         if signed_in.session.impersonated_by is not None:
             # The key would outlive the impersonation and look like the user's own.
             raise Impersonated
         new = NewApiKey(
             name=values.get("name"),
             prefix=values.get("prefix"),
-            expires_in_s=_expires_in(values),
+            expires_in_s=values.get("expiresIn"),
             metadata=_metadata(body.get("metadata")),
         )
         try:
@@ -111,7 +101,7 @@ class ApiKeyEndpoints:
         sent = await self.edge.accept(request)
         body = _without_null(sent, "expiresIn")
         values = check(body, _UPDATE_FIELDS)
-        signed_in = await self._signed_in(request.scope)
+        signed_in = await self.edge.signed_in(request.scope, NobodyHoldsKeys)
         _refuse_server_only(body)
         never_expires = "expiresIn" in sent and sent["expiresIn"] is None
         changes = ApiKeyChanges(
@@ -130,12 +120,6 @@ class ApiKeyEndpoints:
         asking, values = await self.edge.asking(request, _DELETE_FIELDS)
         await self.keys.delete(asking.user_id, values["keyId"])
         return json_reply(Success())
-
-    async def _signed_in(self, scope: Scope) -> SignedIn:
-        found = await self.edge.maybe_signed_in(scope)
-        if found is None:
-            raise NobodyHoldsKeys
-        return found
 
 
 ROUTES: tuple[Route[ApiKeyEndpoints], ...] = (
@@ -168,11 +152,6 @@ def _metadata(value: Any) -> Any:
     if value is not None and not isinstance(value, dict | list):
         raise BadMetadata
     return value
-
-
-def _expires_in(values: Mapping[str, Any]) -> float | None:
-    found: float | None = values.get("expiresIn")
-    return found
 
 
 def _page(scope: Scope) -> ApiKeyPage:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -51,7 +52,7 @@ class Field(msgspec.Struct, frozen=True):
             return "Invalid option: expected one of " + "|".join(f'"{choice}"' for choice in self.choices)
         wanted = self.kind if self.kind in {"boolean", "number", "record"} else "string"
         found = "record" if wanted == "record" and isinstance(value, dict) else _kind_of(value)
-        return self._fault_of_text(value) if found == wanted else _mistaken(wanted, found)
+        return self._fault_of_text(value) if found == wanted else f"Invalid input: expected {wanted}, received {found}"
 
     def _fault_of_text(self, value: Any) -> str | None:
         if self.kind == "email" and not is_email(value):
@@ -65,14 +66,16 @@ class Field(msgspec.Struct, frozen=True):
         return None
 
 
+optional = partial(Field, is_required=False)
+
 # Sign-up and sign-in outside better-auth's own routes.
-REGISTER_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
+REGISTER_FIELDS = (Field("email", "email"), Field("password", "nonempty"), optional("name"))
 LOGIN_FIELDS = (Field("email"), Field("password"))
 
 # Not better-auth's: ending all sessions also revokes all API keys unless this is set.
-KEEPS_KEYS = Field("keepApiKeys", "boolean", is_required=False)
+KEEPS_KEYS = optional("keepApiKeys", "boolean")
 # Not better-auth's either: the password that an account gets when its address is verified for the first time.
-CHOSEN_PASSWORD = Field("password", is_required=False)
+CHOSEN_PASSWORD = optional("password")
 
 
 async def read_body(request: Asked, *, takes_forms: bool = False) -> Any:
@@ -87,7 +90,10 @@ async def read_body(request: Asked, *, takes_forms: bool = False) -> Any:
         return ABSENT
     media_type = declared.split(";", 1)[0].strip().lower()
     if media_type == _JSON:
-        return _from_json(body)
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadRequest("Invalid JSON in request body") from error
     if takes_forms and media_type == _FORM:
         return _from_form(body)
     allowed = f"{_FORM}, {_JSON}" if takes_forms else _JSON
@@ -171,17 +177,6 @@ def refuse_protected(body: Mapping[str, Any]) -> None:
     for name in _PROTECTED:
         if body.get(name):
             raise ProtectedField(f"{name} is not allowed to be set")
-
-
-def _mistaken(wanted: str, found: str) -> str:
-    return f"Invalid input: expected {wanted}, received {found}"
-
-
-def _from_json(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest("Invalid JSON in request body") from error
 
 
 def _from_form(body: bytes) -> dict[str, Any]:

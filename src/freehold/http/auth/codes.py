@@ -9,7 +9,7 @@ from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.emails import checked_email
 from freehold.auth.types import NewUser
 from freehold.http.auth.answers import Success, TokenUser, VerifiedByCode
-from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
+from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check, optional
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.errors import BadCodeType, UserOfCodeGone
 from freehold.http.auth.replies import AuthReply, json_reply
@@ -21,12 +21,12 @@ _KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
 _EMAIL, _CODE = Field("email"), Field("otp")
 _TYPE = Field("type", choices=_KINDS)
 _SEND_FIELDS = (_EMAIL, _TYPE)
-_SIGN_IN_FIELDS = (_EMAIL, _CODE, Field("name", is_required=False), Field("image", is_required=False))
+_SIGN_IN_FIELDS = (_EMAIL, _CODE, optional("name"), optional("image"))
 _CHECK_FIELDS = (_EMAIL, _TYPE, _CODE)
 _VERIFY_FIELDS = (_EMAIL, _CODE, CHOSEN_PASSWORD)
 _REQUEST_RESET_FIELDS = (_EMAIL,)
 _RESET_FIELDS = (_EMAIL, _CODE, Field("password"))
-_REQUEST_CHANGE_FIELDS = (Field("newEmail"), Field("otp", is_required=False))
+_REQUEST_CHANGE_FIELDS = (Field("newEmail"), optional("otp"))
 _CHANGE_FIELDS = (Field("newEmail"), _CODE)
 
 

@@ -10,6 +10,7 @@ from litestar.types import Scope
 from freehold.auth.service import Auth
 from freehold.auth.sessions.cached_sessions import SessionData
 from freehold.auth.types import Client, SignedIn
+from freehold.errors import Unauthenticated
 from freehold.http.auth.bodies import Field, check, read_body
 from freehold.http.auth.errors import BadField, SignedOut
 from freehold.http.auth.origin_check import (
@@ -61,11 +62,11 @@ class AuthContext:
         """Check a GET that follows a link from a mail. Raises a refusal (403) if it leads to an untrusted origin."""
         refuse_strange_redirects(request.scope, None, self.auth.origins)
 
-    async def signed_in(self, scope: Scope) -> SignedIn:
-        """The signed-in caller. Raises a refusal (401) if nobody is signed in."""
+    async def signed_in(self, scope: Scope, refusal: type[Unauthenticated] = SignedOut) -> SignedIn:
+        """The signed-in caller. Raises this refusal (401) if nobody is signed in."""
         found = await self.maybe_signed_in(scope)
         if found is None:
-            raise SignedOut
+            raise refusal
         return found
 
     async def asking(self, request: Asked, fields: Iterable[Field]) -> tuple[SignedIn, dict[str, Any]]:

@@ -8,16 +8,16 @@ from freehold.auth.email.addresses import EmailAddresses, Followed
 from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
 from freehold.auth.types import SignedIn
 from freehold.http.auth.answers import Status, StatusUser, with_query
-from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
+from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check, optional
 from freehold.http.auth.context import AuthContext, query_value, required_value
 from freehold.http.auth.errors import BadVerificationLink, SignedOut
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply, redirect
 from freehold.http.auth.route import Doc, Route
 from freehold.http.headers import Asked, language_of
 
-_SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False), CHOSEN_PASSWORD)
-_VERIFY_QUERY = (Field("token"), Field("callbackURL", is_required=False))
-_CHANGE_FIELDS = (Field("newEmail", "email"), Field("callbackURL", is_required=False))
+_SEND_FIELDS = (Field("email", "email"), optional("callbackURL"), CHOSEN_PASSWORD)
+_VERIFY_QUERY = (Field("token"), optional("callbackURL"))
+_CHANGE_FIELDS = (Field("newEmail", "email"), optional("callbackURL"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,24 +8,17 @@ from litestar.types import Scope
 
 from freehold.auth.origins import TrustedOrigins
 from freehold.errors import Forbidden, FreeholdError
-from freehold.http.auth.errors import (
-    BadCallbackUrl,
-    BadErrorCallbackUrl,
-    BadNewUserCallbackUrl,
-    BadRedirectUrl,
-    CrossSiteForm,
-    InvalidOrigin,
-    MissingOrigin,
-)
+from freehold.http.auth import errors
 from freehold.http.headers import header
 from freehold.http.page_origins import hint_for_origin
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FROM_BROWSERS = frozenset({b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"})
 _REDIRECTS: dict[str, type[FreeholdError]] = {
-    "callbackURL": BadCallbackUrl,
-    "redirectTo": BadRedirectUrl,
-    "errorCallbackURL": BadErrorCallbackUrl,
-    "newUserCallbackURL": BadNewUserCallbackUrl,
+    "callbackURL": errors.BadCallbackUrl,
+    "redirectTo": errors.BadRedirectUrl,
+    "errorCallbackURL": errors.BadErrorCallbackUrl,
+    "newUserCallbackURL": errors.BadNewUserCallbackUrl,
 }
 
 
@@ -35,11 +28,11 @@ def origin_fault(scope: Scope, origins: TrustedOrigins) -> Forbidden | None:
         return None
     origin = header(scope, b"origin") or header(scope, b"referer")
     if not origin or origin == "null":
-        return MissingOrigin()
+        return errors.MissingOrigin()
     if origins.is_trusted(origin):
         return None
     hint = hint_for_origin(header(scope, b"origin") or "")
-    return InvalidOrigin(f"{InvalidOrigin.message}: {hint}" if hint else "")
+    return errors.InvalidOrigin(f"{errors.InvalidOrigin.message}: {hint}" if hint else "")
 
 
 def is_own_form(scope: Scope) -> bool:
@@ -61,13 +54,10 @@ def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
     """
     if scope.get("method") in SAFE_METHODS or header(scope, b"cookie") is not None:
         return  # with cookies, this is checked after the body, as in better-auth
-    if not _is_from_browser(scope):
+    if _FROM_BROWSERS.isdisjoint(name for name, _ in scope["headers"]):
         return
-    is_form_elsewhere = (
-        header(scope, b"sec-fetch-site") == "cross-site" and header(scope, b"sec-fetch-mode") == "navigate"
-    )
-    if is_form_elsewhere:
-        raise CrossSiteForm
+    if header(scope, b"sec-fetch-site") == "cross-site" and header(scope, b"sec-fetch-mode") == "navigate":
+        raise errors.CrossSiteForm
     if fault := origin_fault(scope, origins):
         raise fault
 
@@ -90,8 +80,3 @@ def is_cross_site(scope: Scope, origins: TrustedOrigins) -> bool:
         return True
     sender = header(scope, b"origin") or header(scope, b"referer")
     return sender is not None and not origins.is_trusted(sender)
-
-
-def _is_from_browser(scope: Scope) -> bool:
-    names = {name for name, _ in scope["headers"]}
-    return not names.isdisjoint({b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"})

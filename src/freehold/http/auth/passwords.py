@@ -6,7 +6,7 @@ from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.errors import BadLink
 from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status, StatusMessage, TokenUser, with_query
-from freehold.http.auth.bodies import KEEPS_KEYS, Field, check
+from freehold.http.auth.bodies import KEEPS_KEYS, Field, check, optional
 from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.replies import AuthReply, json_reply, redirect
 from freehold.http.auth.route import Doc, Route
@@ -15,13 +15,13 @@ from freehold.http.headers import Asked, language_of
 _CHANGE_FIELDS = (
     Field("newPassword"),
     Field("currentPassword"),
-    Field("revokeOtherSessions", "boolean", is_required=False),
+    optional("revokeOtherSessions", "boolean"),
     KEEPS_KEYS,
 )
 _VERIFY_FIELDS = (Field("password"),)
-_REQUEST_FIELDS = (Field("email", "email"), Field("redirectTo", is_required=False))
-_RESET_FIELDS = (Field("newPassword"), Field("token", is_required=False))
-_PAGE_QUERY = (Field("callbackURL", is_required=False),)
+_REQUEST_FIELDS = (Field("email", "email"), optional("redirectTo"))
+_RESET_FIELDS = (Field("newPassword"), optional("token"))
+_PAGE_QUERY = (optional("callbackURL"),)
 
 _SENT = StatusMessage(True, "If this email exists in our system, check your email for the reset link")
 

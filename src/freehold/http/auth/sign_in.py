@@ -13,7 +13,7 @@ from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.types import NewUser, Session, User
 from freehold.auth.users.guests import Guests
 from freehold.http.auth.answers import SignOutReply, SignUpReply, Success
-from freehold.http.auth.bodies import Field, check, refuse_protected
+from freehold.http.auth.bodies import Field, check, optional, refuse_protected
 from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.errors import NoPostedSession
 from freehold.http.auth.get_session import KeySessionReply, SentCopy, session_of_key
@@ -26,23 +26,15 @@ _SIGN_UP_FIELDS = (
     Field("name"),
     Field("email", "email"),
     Field("password", "nonempty"),
-    Field("image", is_required=False),
-    Field("callbackURL", is_required=False),
-    Field("rememberMe", "boolean", is_required=False),
+    optional("image"),
+    optional("callbackURL"),
+    optional("rememberMe", "boolean"),
 )
 _SIGN_UP_SHAPES = ("object", "record")
-_SIGN_IN_FIELDS = (
-    Field("email"),
-    Field("password"),
-    Field("callbackURL", is_required=False),
-    Field("rememberMe", "boolean", is_required=False),
-)
+_SIGN_IN_FIELDS = (Field("email"), Field("password"), optional("callbackURL"), optional("rememberMe", "boolean"))
 
 
-_GET_SESSION_QUERY = (
-    Field("disableCookieCache", "boolean", is_required=False),
-    Field("disableRefresh", "boolean", is_required=False),
-)
+_GET_SESSION_QUERY = (optional("disableCookieCache", "boolean"), optional("disableRefresh", "boolean"))
 
 
 class OkReply(msgspec.Struct, frozen=True):

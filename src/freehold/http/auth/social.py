@@ -12,7 +12,7 @@ from freehold.auth.social.service import Social
 from freehold.auth.social.types import Arrival, Redirects, Returned
 from freehold.auth.types import SignedIn
 from freehold.http.auth.answers import UnlinkedReply
-from freehold.http.auth.bodies import Field, check, read_body
+from freehold.http.auth.bodies import Field, check, optional, read_body
 from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.errors import NoIdTokens, NoProviderAccessToken, NoProviderRefreshToken, NoProviderToken
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply, redirect
@@ -21,17 +21,17 @@ from freehold.http.headers import Asked, header
 
 _FIELDS = (
     Field("provider"),
-    Field("callbackURL", is_required=False),
-    Field("newUserCallbackURL", is_required=False),
-    Field("errorCallbackURL", is_required=False),
-    Field("loginHint", is_required=False),
-    Field("disableRedirect", "boolean", is_required=False),
-    Field("requestSignUp", "boolean", is_required=False),
+    optional("callbackURL"),
+    optional("newUserCallbackURL"),
+    optional("errorCallbackURL"),
+    optional("loginHint"),
+    optional("disableRedirect", "boolean"),
+    optional("requestSignUp", "boolean"),
 )
 _ACCOUNT_FIELDS = (Field("accountId"),)
 _RETURNED = ("state", "code", "error", "iss")
-_CALLBACK_QUERY = tuple(Field(name, is_required=False) for name in _RETURNED)
-_ERROR_QUERY = (Field("error", is_required=False),)
+_CALLBACK_QUERY = tuple(optional(name) for name in _RETURNED)
+_ERROR_QUERY = (optional("error"),)
 _MAX_RETURNED_CHARS = 4_096
 _TEXT: HeaderPairs = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"))
 

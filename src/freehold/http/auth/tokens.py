@@ -20,7 +20,7 @@ from freehold.auth.types import NewUser, User
 from freehold.dates import to_iso
 from freehold.errors import Unavailable
 from freehold.http.auth.answers import Success
-from freehold.http.auth.bodies import ABSENT, LOGIN_FIELDS, REGISTER_FIELDS, Field, check, refuse_protected
+from freehold.http.auth.bodies import ABSENT, LOGIN_FIELDS, REGISTER_FIELDS, Field, check, optional, refuse_protected
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import NO_STORE, AuthReply, HeaderPairs, json_reply
 from freehold.http.auth.route import Doc, Route
@@ -35,7 +35,7 @@ _EXPOSED = (b"access-control-expose-headers", _HEADER)
 log = get_logger()
 
 _REFRESH_FIELDS = (Field("refresh_token"),)
-_LOGOUT_FIELDS = (Field("refresh_token", is_required=False),)
+_LOGOUT_FIELDS = (optional("refresh_token"),)
 
 
 class TokenReply(msgspec.Struct, frozen=True):

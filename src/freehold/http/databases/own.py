@@ -21,7 +21,7 @@ from freehold.profiles import Profile, narrowed
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.service import Tenants
-from freehold.tenants.types import PendingDatabase, ReadyDatabase, TenantState, UserDatabase
+from freehold.tenants.types import PendingDatabase, TenantState, UserDatabase
 from freehold.wire import DatabaseCredentials
 
 Access = Annotated[
@@ -172,17 +172,20 @@ class GuestDatabasesController(Controller):
 
 def database_reply(found: UserDatabase) -> Response[DatabaseCredentials | DatabasePending]:
     """A 200 with a token, or a 202 while there is none yet; neither may be cached."""
-    match found:
-        case ReadyDatabase():
-            return Response(_credentials(found), status_code=HTTP_200_OK, headers=NEVER_STORED)
-        case PendingDatabase():
-            headers = {**NEVER_STORED, "Retry-After": str(found.retry_after_s)}
-            return Response(_pending(found), status_code=HTTP_202_ACCEPTED, headers=headers)
-
-
-def _credentials(found: ReadyDatabase) -> DatabaseCredentials:
-    tenant, database, token = found.tenant, found.database, found.token
-    return DatabaseCredentials(
+    tenant = found.tenant
+    if isinstance(found, PendingDatabase):
+        pending = DatabasePending(
+            id=tenant.tenant_id,
+            user_id=tenant.user_id,
+            db_name=tenant.database_name,
+            schema_version=tenant.schema_version,
+            status=tenant.state.value,
+            message=_MESSAGES[tenant.state],
+        )
+        headers = {**NEVER_STORED, "Retry-After": str(found.retry_after_s)}
+        return Response(pending, status_code=HTTP_202_ACCEPTED, headers=headers)
+    database, token = found.database, found.token
+    credentials = DatabaseCredentials(
         id=tenant.tenant_id,
         user_id=tenant.user_id,
         db_id=database.db_id,
@@ -196,18 +199,7 @@ def _credentials(found: ReadyDatabase) -> DatabaseCredentials:
         schema_version=tenant.schema_version,
         status=tenant.state.value,
     )
-
-
-def _pending(found: PendingDatabase) -> DatabasePending:
-    tenant = found.tenant
-    return DatabasePending(
-        id=tenant.tenant_id,
-        user_id=tenant.user_id,
-        db_name=tenant.database_name,
-        schema_version=tenant.schema_version,
-        status=tenant.state.value,
-        message=_MESSAGES[tenant.state],
-    )
+    return Response(credentials, status_code=HTTP_200_OK, headers=NEVER_STORED)
 
 
 DATABASE_ROUTES = (DatabasesController, GuestDatabasesController)

@@ -18,16 +18,8 @@ from litestar.routes import HTTPRoute
 
 from freehold import __version__
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.http.description.refusals import (
-    Described,
-    callers_of,
-    error_schemas,
-    form_of,
-    references,
-    security_schemes,
-    shared_responses,
-    statuses_of,
-)
+from freehold.http.description import refusals
+from freehold.http.description.refusals import Described
 from freehold.http.headers import Asked
 from freehold.http.middleware.rate_limits import Rules
 from freehold.http.route_facts import BARE
@@ -73,24 +65,24 @@ class ApiDescription:
                 handler = handlers[path, method]
                 given = [each["in"] for each in operation.get("parameters", ())]
                 has_input = "requestBody" in operation or not {"path", "query"}.isdisjoint(given)
-                refusals = statuses_of(handler, method.upper(), path, self._rules, has_input=has_input)
+                statuses = refusals.statuses_of(handler, method.upper(), path, self._rules, has_input=has_input)
                 answers = {
                     status: answer
                     for status, answer in operation["responses"].items()
                     if int(status) < 400  # the framework's own errors are never sent
                 }
-                refused = references(form_of(path), refusals, handler.opt.get(BARE, ()))
+                refused = refusals.references(refusals.form_of(path), statuses, handler.opt.get(BARE, ()))
                 described = {**operation, "responses": {**answers, **refused}}
-                if callers := callers_of(handler):
+                if callers := refusals.callers_of(handler):
                     described["security"] = callers
                 paths[path][method] = described
         components = dict(schema["components"])
-        components["schemas"] = {**with_presence(components["schemas"], paths), **error_schemas()}
+        components["schemas"] = {**with_presence(components["schemas"], paths), **refusals.error_schemas()}
         if self._has_gateway:
             paths |= hrana_paths()
             components["schemas"] |= hrana_schemas()
-        components["responses"] = shared_responses()
-        components["securitySchemes"] = security_schemes(*self._cookies.names)
+        components["responses"] = refusals.shared_responses()
+        components["securitySchemes"] = refusals.security_schemes(*self._cookies.names)
         return {**schema, "paths": dict(sorted(paths.items())), "components": components}
 
 
@@ -213,7 +205,7 @@ def hrana_paths() -> Described:
                 },
                 "responses": {
                     "200": {"description": "The result." if response else f"{_NDJSON}.", **_content(response)},
-                    **references("database", _REFUSED),
+                    **refusals.references("database", _REFUSED),
                 },
             },
         }
@@ -225,7 +217,7 @@ def hrana_paths() -> Described:
                 "summary": f"Probe {version}",
                 "description": "Say whether this version of the protocol is supported, which clients ask first.",
                 "tags": ["database"],
-                "responses": {"200": {"description": "It is."}, **references("database", (429,))},
+                "responses": {"200": {"description": "It is."}, **refusals.references("database", (429,))},
             },
         }
     return found

@@ -93,13 +93,14 @@ def form_of(path: str) -> Form:
 
 def statuses_of(handler: HTTPRouteHandler, method: str, path: str, rules: Rules, *, has_input: bool) -> set[int]:
     """All error statuses of the route. `has_input`: the framework validates its parameters or body."""
+    takes_body = not {"data", "request"}.isdisjoint(handler.parsed_fn_signature.parameters)
     opt, form, unsafe = handler.opt, form_of(path), method not in SAFE_METHODS
     found = {_status(each, form) for each in refused_by(opt)}
     callers = callers_of(handler)
     if has_input and form == "api":  # `/api/auth` reads its input itself, and declares a 400 where it may occur
         found.add(400)
     if unsafe:
-        found |= _BODY if form != "auth" and _takes_body(handler) else set()
+        found |= _BODY if form != "auth" and takes_body else set()
         found |= _BODY | _FROM_A_BROWSER if "/auth/" in path else set()
     if callers and {} not in callers:
         found.add(401)
@@ -110,6 +111,20 @@ def statuses_of(handler: HTTPRouteHandler, method: str, path: str, rules: Rules,
     if not opt.get(ALONE):
         found.add(503)
     return found
+
+
+def _with(role: str, *schemes: str) -> Security:
+    return [{scheme: [role] if role else []} for scheme in schemes]
+
+
+_CALLERS: dict[Caller, Security] = {
+    "session": _with("", *_OWN_SESSION),
+    "maybe session": [{}, *_with("", *_OWN_SESSION), {"apiKey": []}],
+    "admin": _with("admin", *_OWN_SESSION),
+    "access token": [{"accessToken": []}],
+    "form session": _with("", *_SESSION),
+    "metrics token": [{}, {"metricsToken": []}],
+}
 
 
 def callers_of(handler: HTTPRouteHandler) -> Security:
@@ -124,23 +139,7 @@ def callers_of(handler: HTTPRouteHandler) -> Security:
         found = _with("", *_SESSION)
     if "database_caller" in asked:
         found = [*_with("", *_SESSION), {"apiKey": ["databases:read"]}]
-    caller: Caller | None = handler.opt.get(CALLER)
-    match caller:
-        case "session":
-            found = _with("", *_OWN_SESSION)
-        case "maybe session":
-            found = [{}, *_with("", *_OWN_SESSION), {"apiKey": []}]
-        case "admin":
-            found = _with("admin", *_OWN_SESSION)
-        case "access token":
-            found = [{"accessToken": []}]
-        case "form session":
-            found = _with("", *_SESSION)
-        case "metrics token":
-            found = [{}, {"metricsToken": []}]
-        case "anyone" | None:
-            pass
-    return found
+    return _CALLERS.get(handler.opt.get(CALLER, "anyone"), found)
 
 
 def shared_responses() -> Described:
@@ -212,15 +211,6 @@ def security_schemes(session_cookie: str, form_cookie: str) -> Described:
             "description": "METRICS_TOKEN. If none is set, only this machine itself may read the metrics.",
         },
     }
-
-
-def _with(role: str, *schemes: str) -> Security:
-    return [{scheme: [role] if role else []} for scheme in schemes]
-
-
-def _takes_body(handler: HTTPRouteHandler) -> bool:
-    asked = handler.parsed_fn_signature.parameters
-    return "data" in asked or "request" in asked
 
 
 def _status(refusal: Any, form: Form) -> int:

@@ -31,7 +31,6 @@ _IDLE, _HEAD, _BODY = "idle", "head", "body"
 # Twice as fast as `super()`, for what is called for each request.
 _data_received = HttpToolsProtocol.data_received
 _headers_complete = HttpToolsProtocol.on_headers_complete
-_RETRY_AFTER = b"retry-after: 2\r\n"
 
 
 class Refused(Exception):
@@ -312,13 +311,9 @@ def _refusal(status: int, detail: str) -> bytes:
     body = msgspec.json.encode(
         {"type": "about:blank", "title": phrase, "status": status, "code": FRAMEWORK_CODES[status], "detail": detail}
     )
-    retry = _RETRY_AFTER if status in {429, 503} else b""
-    return (
-        (
-            f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
-        ).encode()
-        + retry
-        + b"\r\n"
-        + body
+    retry = "retry-after: 2\r\n" if status in {429, 503} else ""
+    head = (
+        f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/problem+json\r\n"
+        f"content-length: {len(body)}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n{retry}\r\n"
     )
+    return head.encode() + body

@@ -6,6 +6,7 @@ refusals when to retry in `Retry-After`. Source of the headers: draft-ietf-httpa
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -98,28 +99,21 @@ _NAMES: dict[tuple[str, str], RateName] = {
 _NOTE = "freehold_limits"
 
 
+@dataclass(frozen=True, slots=True)
 class RateLimits:
     """ASGI wrapper. `on_refused` is called with the name of the rate that was exceeded."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        limiter: Limiter,
-        rules: Rules,
-        addresses: ClientAddresses,
-        on_refused: Callable[[str], None] = lambda _name: None,
-    ) -> None:
-        self._app = app
-        self._limiter = limiter
-        self._rules = rules
-        self._addresses = addresses
-        self._on_refused = on_refused
+    app: ASGIApp
+    limiter: Limiter
+    rules: Rules
+    addresses: ClientAddresses
+    on_refused: Callable[[str], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or (rule := self._rules.of(scope["path"])) is None:
-            await self._app(scope, receive, send)
+        if scope["type"] != ScopeType.HTTP or (rule := self.rules.of(scope["path"])) is None:
+            await self.app(scope, receive, send)
             return
-        counted = _Counted(self._limiter, self._rules.user, self._on_refused)
+        counted = _Counted(self.limiter, self.rules.user, self.on_refused)
 
         async def send_told(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -127,46 +121,44 @@ class RateLimits:
             await send(message)
 
         try:
-            await counted.hit_network(self._addresses.accountable(scope), rule)
+            await counted.hit_network(self.addresses.accountable(scope), rule)
         except RateLimited as refusal:
             await _refuse(rule.form, refusal, scope, receive, send_told)
             return
         if rule.form == "api":
             extra: dict[str, Any] = scope  # type: ignore[assignment]  # ASGI lets servers add keys of their own
             extra[_NOTE] = counted
-        await self._app(scope, receive, send_told if counted.verdicts or rule.form == "api" else send)
+        await self.app(scope, receive, send_told if counted.verdicts or rule.form == "api" else send)
 
 
+@dataclass(slots=True)
 class _Counted:
     """What one request counted for."""
 
-    __slots__ = ("_has_user", "_limiter", "_on_refused", "_user", "verdicts")
-
-    def __init__(self, limiter: Limiter, user: Rule, on_refused: Callable[[str], None]) -> None:
-        self._limiter = limiter
-        self._user = user
-        self._on_refused = on_refused
-        self._has_user = False
-        self.verdicts: list[tuple[Rule, Verdict]] = []
+    limiter: Limiter
+    user: Rule
+    on_refused: Callable[[str], None]
+    has_user: bool = False
+    verdicts: list[tuple[Rule, Verdict]] = field(default_factory=list)
 
     async def hit_network(self, network: str, rule: Rule) -> None:
         if rule.rate.is_off:
             return
         if rule.is_costly:
-            self._note(rule, await hit_from(self._limiter, network, rule.key, rule.rate))
+            self._note(rule, await hit_from(self.limiter, network, rule.key, rule.rate))
         else:
-            self._note(rule, await self._limiter.hit(f"{network}|{rule.key}", rule.rate))
+            self._note(rule, await self.limiter.hit(f"{network}|{rule.key}", rule.rate))
 
     async def hit_user(self, user_id: str) -> None:
-        if not self._has_user and not self._user.rate.is_off:
-            self._has_user = True
-            key = f"{user_id}|{self._user.name}"
-            self._note(self._user, await self._limiter.hit(key, self._user.rate))
+        if not self.has_user and not self.user.rate.is_off:
+            self.has_user = True
+            key = f"{user_id}|{self.user.name}"
+            self._note(self.user, await self.limiter.hit(key, self.user.rate))
 
     def _note(self, rule: Rule, verdict: Verdict) -> None:
         self.verdicts.append((rule, verdict))
         if not verdict.is_allowed:
-            self._on_refused(rule.name)
+            self.on_refused(rule.name)
             raise RateLimited(verdict.reset_s)
 
     def headers(self) -> list[tuple[bytes, bytes]]:

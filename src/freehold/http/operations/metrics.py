@@ -197,12 +197,8 @@ def sqld_families(standing: Standing) -> Iterator[Metric]:
         "Calls of tenants on sqld; those that linger were broken off and have not ended",
         labels=["state"],
     )
-    for state, count in (
-        ("running", standing.running),
-        ("waiting", standing.waiting),
-        ("lingering", standing.lingering),
-    ):
-        calls.add_metric([state], count)
+    for state in ("running", "waiting", "lingering"):
+        calls.add_metric([state], getattr(standing, state))
     yield calls
     yield CounterMetricFamily(
         "freehold_sqld_stopped_calls", "Calls stopped for their time, or to make room", standing.stopped

@@ -9,28 +9,19 @@ from typing import Self
 import msgspec
 from litestar.types import Receive, Scope, Send
 
+from freehold import wire
 from freehold.errors import AppTooOld
 from freehold.http.headers import header
 from freehold.lru import Lru
 from freehold.migrate.signature import ALGORITHM
 from freehold.registry.published import PublishedRegistry
 from freehold.registry.release import app_version, contracts, release_of
-from freehold.registry.types import KeyStatement, PublishedMigration
-from freehold.wire import (
-    CurrentVersion,
-    KeyWord,
-    MigrationPage,
-    MigrationScript,
-    PublicKey,
-    SignedMigration,
-    SignedText,
-)
+from freehold.registry.types import PublishedMigration
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 # Below this, the compressed form is hardly smaller, and both fit into one packet.
 _MIN_GZIP_BYTES = 1_400
-_NO_CACHE = b"no-cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +35,16 @@ class CachedResponse:
     body: bytes
     etag: bytes
     gzipped: bytes | None = None
-    cache_control: bytes = _NO_CACHE
+    cache_control: bytes = b"no-cache"
     vary: bytes = b""
     content_type: bytes = b"application/json"
 
     @classmethod
-    def of(
-        cls,
-        body: bytes,
-        *,
-        cache_control: bytes = _NO_CACHE,
-        vary: bytes = b"",
-        content_type: bytes = b"application/json",
-    ) -> Self:
+    def of(cls, body: bytes, **headers: bytes) -> Self:
         """A response with this body, compressed if worthwhile, which takes milliseconds for a large one."""
         gzipped = gzip.compress(body, 6, mtime=0) if len(body) >= _MIN_GZIP_BYTES else None
         tag = hashlib.sha256(body).hexdigest()[:32].encode()
-        return cls(body, b'"%s"' % tag, gzipped, cache_control, vary, content_type)
+        return cls(body, b'"%s"' % tag, gzipped, **headers)
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         is_gzipped = self.gzipped is not None and _takes_gzip(scope)
@@ -120,10 +104,15 @@ class Pages:
     def __init__(self, snapshot: PublishedRegistry) -> None:
         self.snapshot = snapshot
         self._entries = [msgspec.json.encode(_signed(snapshot, index)) for index in range(snapshot.version)]
-        self._parts = {part.listed.sha256: _part(part.content) for part in snapshot.parts}
+        self._parts = {
+            part.listed.sha256: CachedResponse.of(
+                part.content, cache_control=_FOR_EVER, content_type=b"application/octet-stream"
+            )
+            for part in snapshot.parts
+        }
         self._contracts = contracts(snapshot.migrations)
         self._kept: Lru[tuple[int, int], CachedResponse] = Lru(_KEPT_PAGES)
-        self.current_version = prebuilt(CurrentVersion(snapshot.version))
+        self.current_version = prebuilt(wire.CurrentVersion(snapshot.version))
         self.full = prebuilt([script(row) for row in snapshot.rows])
         self.keys = prebuilt([_key(snapshot, key.key_id, key.public_key) for key in snapshot.keys])
 
@@ -170,7 +159,7 @@ class Pages:
     def _build(self, version: int, end: int, needs_app: str) -> CachedResponse:
         snapshot = self.snapshot
         manifest = snapshot.manifest
-        empty = MigrationPage(
+        empty = wire.MigrationPage(
             version=snapshot.version,
             chain=snapshot.chain,
             counter=manifest.counter if manifest else 0,
@@ -180,7 +169,7 @@ class Pages:
             migrations=(),
             withheld=tuple(row.checksum for row in snapshot.rows[end:]),
             needs_app=needs_app,
-            release=SignedText(text=manifest.text, signature=manifest.text_signature)
+            release=wire.SignedText(text=manifest.text, signature=manifest.text_signature)
             if manifest and manifest.text
             else None,
         )
@@ -189,9 +178,9 @@ class Pages:
         return CachedResponse.of(b"".join((head, b'"migrations":[', entries, b"]", tail)), vary=b"Freehold-App-Version")
 
 
-def script(row: PublishedMigration) -> MigrationScript:
+def script(row: PublishedMigration) -> wire.MigrationScript:
     """The row as `GET /migrations/full` returns it."""
-    return MigrationScript(
+    return wire.MigrationScript(
         version=row.version,
         description=row.description,
         sql_script=row.sql,
@@ -200,14 +189,10 @@ def script(row: PublishedMigration) -> MigrationScript:
     )
 
 
-def _part(content: bytes) -> CachedResponse:
-    return CachedResponse.of(content, cache_control=_FOR_EVER, content_type=b"application/octet-stream")
-
-
-def _signed(snapshot: PublishedRegistry, index: int) -> SignedMigration:
+def _signed(snapshot: PublishedRegistry, index: int) -> wire.SignedMigration:
     row, migration = snapshot.rows[index], snapshot.migrations[index]
     release = release_of(migration)
-    return SignedMigration(
+    return wire.SignedMigration(
         version=row.version,
         name=row.name,
         description=row.description,
@@ -222,16 +207,16 @@ def _signed(snapshot: PublishedRegistry, index: int) -> SignedMigration:
     )
 
 
-def _key(snapshot: PublishedRegistry, key_id: str, public_key: str) -> PublicKey:
-    words = {each.kind: _word(each) for each in snapshot.statements if each.key_id == key_id}
-    return PublicKey(
+def _key(snapshot: PublishedRegistry, key_id: str, public_key: str) -> wire.PublicKey:
+    words = {
+        each.kind: wire.KeyWord(by_key_id=each.by_key_id, signature=each.signature)
+        for each in snapshot.statements
+        if each.key_id == key_id
+    }
+    return wire.PublicKey(
         key_id=key_id,
         algorithm=ALGORITHM,
         public_key=public_key,
         endorsed=words.get("endorsed"),
         retired=words.get("retired"),
     )
-
-
-def _word(statement: KeyStatement) -> KeyWord:
-    return KeyWord(by_key_id=statement.by_key_id, signature=statement.signature)

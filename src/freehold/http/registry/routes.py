@@ -1,20 +1,22 @@
 """The schema registry over HTTP: what clients pull, and what they report about themselves when they do."""
 
 import asyncio
-from typing import Annotated, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import msgspec
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import Operation
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
 from litestar.types import ASGIApp, Scope
 
+from freehold import wire
 from freehold.auth.recognition import CredentialKind
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.errors import AppTooOld, Conflict, NotFound
-from freehold.http.auth.bodies import Field, documented_query
+from freehold.errors import AppTooOld, Conflict, FreeholdError, NotFound
+from freehold.http.auth.bodies import documented_query, optional
 from freehold.http.client_address import ClientAddresses
 from freehold.http.guards import require_admin
 from freehold.http.headers import API_KEY_HEADER, Asked, access_token_of, header, presented_by
@@ -25,17 +27,6 @@ from freehold.registry.client_versions import ClientVersions
 from freehold.registry.service import Registry
 from freehold.registry.taken_down import Credential
 from freehold.registry.types import MAX_VERSION, ClientAhead
-from freehold.wire import (
-    CurrentVersion,
-    MigrationPage,
-    MigrationScript,
-    PublicKey,
-    RegisteredMigration,
-    RegisterRequest,
-    SignedMigration,
-    VerifyAnswer,
-    VerifyRequest,
-)
 
 # What a client reports when it pulls, and the credential that identifies it.
 
@@ -85,11 +76,14 @@ class ClientReports:
     def _credential(self, scope: Scope) -> Credential | None:
         """The credential of the request: an API key first, as everywhere. A cookie with a bad signature is none."""
         if (api_key := header(scope, API_KEY_HEADER)) is not None:
-            return _within_limits(Credential(_API_KEY, api_key))
-        if (access_token := access_token_of(scope)) is not None:
-            return _within_limits(Credential(_ACCESS_TOKEN, access_token))
-        presented = presented_by(scope, self._cookies)
-        return None if presented is None else _within_limits(Credential(_SESSION, presented.token))
+            found = Credential(_API_KEY, api_key)
+        elif (access_token := access_token_of(scope)) is not None:
+            found = Credential(_ACCESS_TOKEN, access_token)
+        elif (presented := presented_by(scope, self._cookies)) is not None:
+            found = Credential(_SESSION, presented.token)
+        else:
+            return None
+        return found if len(found.text) <= _MAX_CREDENTIAL_CHARS else None
 
 
 def _said(value: bytes) -> str:
@@ -97,23 +91,13 @@ def _said(value: bytes) -> str:
     return text if len(text) <= _MAX_SAID_CHARS and text.isascii() and text.isprintable() else ""
 
 
-def _within_limits(credential: Credential) -> Credential | None:
-    return credential if len(credential.text) <= _MAX_CREDENTIAL_CHARS else None
-
-
 After = Annotated[int, QueryParameter(ge=0, le=MAX_VERSION, description="The schema version that the client is at.")]
 
 _PART = "The part's bytes; immutable, strong ETag"
 _UNCHANGED = {304: ResponseSpec(None, description="`If-None-Match` names it: the client already has it.")}
-_IF_NONE_MATCH = Field("If-None-Match", is_required=False)
+_IF_NONE_MATCH = optional("If-None-Match")
 _CACHED = documented_query(headers=[_IF_NONE_MATCH])
-_TOLD = documented_query(
-    headers=[
-        _IF_NONE_MATCH,
-        Field("Freehold-App-Version", is_required=False),
-        Field("Freehold-Device", is_required=False),
-    ]
-)
+_TOLD = documented_query(headers=[_IF_NONE_MATCH, optional("Freehold-App-Version"), optional("Freehold-Device")])
 
 
 class Pulls:
@@ -138,14 +122,26 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
     return SingleRouter("/migrations", route_handlers=handlers, tags=["migrations"])
 
 
-def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteHandler]:
-    @get(
-        "/",
-        operation_id="list_migrations",
-        operation_class=_TOLD,
-        opt=facts(AppTooOld),
-        responses={**answers(MigrationPage, words="Signed migrations; strong ETag"), **_UNCHANGED},
+def _cached(
+    path: str,
+    operation_id: str,
+    gives: Any,
+    words: str,
+    *refuses: type[FreeholdError],
+    described: type[Operation] = _CACHED,
+) -> get:
+    """A route whose responses clients revalidate by their ETag."""
+    return get(
+        path,
+        operation_id=operation_id,
+        operation_class=described,
+        opt=facts(*refuses),
+        responses={**answers(gives, words=words), **_UNCHANGED},
     )
+
+
+def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteHandler]:
+    @_cached("/", "list_migrations", wire.MigrationPage, "Signed migrations; strong ETag", AppTooOld, described=_TOLD)
     async def list_migrations(request: Asked, after: After = 0) -> ASGIApp:
         """List the migrations after version `after`, oldest first, with what proves them genuine.
 
@@ -157,13 +153,7 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
             reports.note(request.scope, said, after)
         return await (await pulls.pages()).after(after, said.app)
 
-    @get(
-        "/{version:int}",
-        operation_id="one_migration",
-        operation_class=_CACHED,
-        opt=facts(NotFound),
-        responses={**answers(SignedMigration, words="One migration; immutable, strong ETag"), **_UNCHANGED},
-    )
+    @_cached("/{version:int}", "one_migration", wire.SignedMigration, "One migration; immutable, strong ETag", NotFound)
     async def one_migration(version: FromPath[int]) -> ASGIApp:
         """Return one published migration. It never changes: caches may keep it for ever."""
         found = (await pulls.pages()).single(version)
@@ -171,32 +161,17 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
             raise NotFound(f"there is no published migration {version}")
         return found
 
-    @get(
-        "/current-version",
-        operation_id="current_version",
-        operation_class=_CACHED,
-        responses={**answers(CurrentVersion, words="Newest version; strong ETag"), **_UNCHANGED},
-    )
+    @_cached("/current-version", "current_version", wire.CurrentVersion, "Newest version; strong ETag")
     async def current_version() -> ASGIApp:
         """Return the newest published version; 0 before the first."""
         return (await pulls.pages()).current_version
 
-    @get(
-        "/full",
-        operation_id="full_registry",
-        operation_class=_CACHED,
-        responses={**answers(list[MigrationScript], words="All scripts; strong ETag"), **_UNCHANGED},
-    )
+    @_cached("/full", "full_registry", list[wire.MigrationScript], "All scripts; strong ETag")
     async def full() -> ASGIApp:
         """List every published migration, oldest first."""
         return (await pulls.pages()).full
 
-    @get(
-        "/keys",
-        operation_id="registry_keys",
-        operation_class=_CACHED,
-        responses={**answers(list[PublicKey], words="Public keys; strong ETag"), **_UNCHANGED},
-    )
+    @_cached("/keys", "registry_keys", list[wire.PublicKey], "Public keys; strong ETag")
     async def keys() -> ASGIApp:
         """List the public keys that migrations are signed with. Pin them: they change only when a key is replaced."""
         return (await pulls.pages()).keys
@@ -224,10 +199,10 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
 
 def _version_routes(registry: Registry) -> list[HTTPRouteHandler]:
     @post("/verify", operation_id="verify_version", opt=facts(ClientAhead), status_code=HTTP_200_OK)
-    async def verify(data: JSONBody[VerifyRequest]) -> VerifyAnswer:
+    async def verify(data: JSONBody[wire.VerifyRequest]) -> wire.VerifyAnswer:
         """Check whether a client must migrate, and return the migrations. An unknown version is 409 `client_ahead`."""
         verdict = await registry.verify(data.version)
-        return VerifyAnswer(
+        return wire.VerifyAnswer(
             status="update_required" if verdict.required else "latest",
             current_version=verdict.current_version,
             client_version=verdict.client_version,
@@ -235,9 +210,9 @@ def _version_routes(registry: Registry) -> list[HTTPRouteHandler]:
         )
 
     @post("/register", operation_id="register_migration", opt=facts(Conflict), guards=[require_admin])
-    async def register(data: JSONBody[RegisterRequest]) -> RegisteredMigration:
+    async def register(data: JSONBody[wire.RegisterRequest]) -> wire.RegisteredMigration:
         """Publish one migration as the next version. Repeating the newest one's SQL is 409 `already_published`."""
         row = await registry.register(data.sql_script, data.description)
-        return RegisteredMigration(**msgspec.structs.asdict(script(row)), name=row.name, chain=row.chain)
+        return wire.RegisteredMigration(**msgspec.structs.asdict(script(row)), name=row.name, chain=row.chain)
 
     return [verify, register]
