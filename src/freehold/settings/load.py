@@ -29,7 +29,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         try:
             values[field.name] = _convert(text, hints[field.name])
         except ValueError as error:
-            faults.append(f"{name}: {_explain(error, text, secret=_is_secret(hints[field.name]))}")
+            faults.append(f"{name}: {_explain(error, text, secret=get_args(hints[field.name])[0] is Secret)}")
     settings = Settings(**values)  # settings that cannot be read have their defaults, which are valid
     faults += check(settings)
     if faults:
@@ -50,10 +50,6 @@ def variables() -> dict[str, str]:
         meta = next(extra for extra in hint.__metadata__ if isinstance(extra, Meta))
         found[name.upper()] = meta.description or ""
     return found
-
-
-def _is_secret(hint: Any) -> bool:
-    return bool(get_args(hint)) and get_args(hint)[0] is Secret
 
 
 def _convert(text: str, hint: Any) -> Any:

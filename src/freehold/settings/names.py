@@ -19,11 +19,11 @@ def misspelt(names: Iterable[str], known: Iterable[str], *, is_own_file: bool = 
     """
     settings = tuple(known)
     everything = {*settings, *_OTHERS}
-    found = []
-    for name in names:
-        if name not in everything and (nearest := _nearest(name, settings, is_own_file=is_own_file)):
-            found.append((name, nearest))
-    return found
+    return [
+        (name, nearest)
+        for name in names
+        if name not in everything and (nearest := _nearest(name, settings, is_own_file=is_own_file))
+    ]
 
 
 def _nearest(name: str, settings: tuple[str, ...], *, is_own_file: bool) -> str | None:
