@@ -21,6 +21,9 @@ _TRIES = 3  # failures in a row, then the server is left alone
 _LOOK_AGAIN_S = 0.25
 _PAUSES = Backoff(base_s=1.0, cap_s=15.0, steady=1.0)
 
+# What the client library raises for a response of another form.
+_NOT_UPSTASH = (ValueError, LookupError, TypeError, AttributeError)
+
 State = Literal["up", "down"]
 
 
@@ -71,19 +74,12 @@ class RedisLink:
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer: Any = await self._redis.execute(list(command))
-        except (
-            httpx.HTTPError,
-            UpstashError,
-            TimeoutError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-        ) as error:
+        except (httpx.HTTPError, UpstashError, TimeoutError, *_NOT_UPSTASH) as error:
             self._failed(error, is_probe=is_probe)
             raise CacheUnavailable("no answer") from error
-        if self._failures:
-            self._recovered()
+        if self._failures >= _TRIES:
+            log.info("cache.found_again")
+        self._failures = 0
         return answer
 
     async def reach(self, patience_s: float) -> None:
@@ -101,7 +97,7 @@ class RedisLink:
                 return
             except UpstashError as error:
                 raise CacheRefuses("it does not take the token") from error
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
+            except _NOT_UPSTASH as error:
                 raise CacheRefuses("the server there is not an Upstash REST API") from error
             except (httpx.HTTPError, TimeoutError) as error:
                 if self._clock() >= until:
@@ -126,8 +122,3 @@ class RedisLink:
 
     def _pause_s(self) -> float:
         return _PAUSES.delay_s(self._lost)
-
-    def _recovered(self) -> None:
-        if self._failures >= _TRIES:
-            log.info("cache.found_again")
-        self._failures = 0

@@ -41,19 +41,14 @@ local function without(list, token, now)
   return kept
 end
 """
-_PUT = (
-    _LIST
-    + """
+_PUT = """
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 local now = tonumber(ARGV[5])
 local list = without(live(KEYS[2]), ARGV[3], now)
 list[#list + 1] = {token = ARGV[3], expiresAt = tonumber(ARGV[4])}
 store(KEYS[2], list, now)
 """
-)
-_FORGET = (
-    _LIST
-    + """
+_FORGET = """
 local ok, copy = pcall(cjson.decode, redis.call('GET', KEYS[1]) or 'null')
 redis.call('DEL', KEYS[1])
 if ok and type(copy) == 'table' and type(copy.session) == 'table' and type(copy.session.userId) == 'string' then
@@ -61,16 +56,12 @@ if ok and type(copy) == 'table' and type(copy.session) == 'table' and type(copy.
   store(key, without(live(key), ARGV[2], now), now)
 end
 """
-)
-_FORGET_USER = (
-    _LIST
-    + """
+_FORGET_USER = """
 for _, each in ipairs(live(KEYS[1])) do
   if type(each.token) == 'string' then redis.call('DEL', ARGV[1] .. each.token) end
 end
 redis.call('DEL', KEYS[1])
 """
-)
 _ACTIVE = f"{PREFIX}active-sessions-"
 
 
@@ -102,13 +93,13 @@ class RedisSessions:
         token = copy.session.token
         keys = (f"{PREFIX}{token}", f"{_ACTIVE}{copy.user_id}")
         text = self._codec.encode(copy).decode()
-        self._write("EVAL", _PUT, 2, *keys, text, left_s, token, expires_ms, now_ms)
+        self._write("EVAL", _LIST + _PUT, 2, *keys, text, left_s, token, expires_ms, now_ms)
 
     def forget(self, token: str) -> None:
-        self._write("EVAL", _FORGET, 1, f"{PREFIX}{token}", _ACTIVE, token, self._now_ms())
+        self._write("EVAL", _LIST + _FORGET, 1, f"{PREFIX}{token}", _ACTIVE, token, self._now_ms())
 
     def forget_user(self, user_id: str) -> None:
-        self._write("EVAL", _FORGET_USER, 1, f"{_ACTIVE}{user_id}", PREFIX)
+        self._write("EVAL", _LIST + _FORGET_USER, 1, f"{_ACTIVE}{user_id}", PREFIX)
 
     async def close(self) -> None:
         """Stop writing, and drop what waits."""

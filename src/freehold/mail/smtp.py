@@ -12,7 +12,6 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime, make_msgid, parseaddr
-from ipaddress import ip_address
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
@@ -22,6 +21,7 @@ from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.dates import utc_now
 from freehold.log import get_logger
 from freehold.mail.templates import Message, write_out
+from freehold.settings.servers import is_loopback
 
 _TIMEOUT_S = 10.0
 _AT_ONCE = 16  # servers reject clients with more concurrent connections
@@ -56,7 +56,7 @@ class SmtpServer:
         """
         parts = urlsplit(url)
         host, is_tls = parts.hostname or "", parts.scheme == "smtps"
-        starttls = parse_qs(parts.query).get("starttls", ["off" if _is_loopback(host) else "required"])[-1]
+        starttls = parse_qs(parts.query).get("starttls", ["off" if is_loopback(url) else "required"])[-1]
         return cls(
             host=host,
             port=parts.port or (465 if is_tls else 587),
@@ -171,10 +171,3 @@ def to_mime(message: Message, sender: str) -> bytes:
     mime.add_alternative(message.html, subtype="html")
     mime["Content-Language"] = message.language  # last: earlier headers are moved into the first part
     return mime.as_bytes()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -177,26 +177,20 @@ def write_out(email: OutgoingEmail, app: str) -> Message:
     words = WORDS[email.language]
     subject, lead = (text.format(app=app) for text in words.messages[email.kind])
     if (advice := words.advice.get(email.kind)) is not None:
-        advice = advice.format(app=app)
-        body = f"<p>{escape(advice)}</p>"
-        html = _in_html(email, words, subject=subject, lead=lead, body=body, app=app)
-        return Message(email.to, email.language, subject, f"{lead}\n\n{advice}\n\n{app}\n", html)
-    is_code = email.kind.endswith("-code")
-    lasts, caution = _lasts(email, words), words.caution
-    if is_code:
-        caution = f"{caution} {words.code_caution}"
-    elif email.kind == "sign-up-link":
-        caution = f"{words.sign_up_caution} {caution}"
-    body = _ASKING.format(
-        secret=(_CODE if is_code else _LINK).format(escape(email.secret)), lasts=escape(lasts), caution=escape(caution)
-    )
-    html = _in_html(email, words, subject=subject, lead=lead, body=body, app=app)
-    text = f"{lead}\n\n{email.secret}\n\n{lasts}\n{caution}\n\n{app}\n"
-    return Message(to=email.to, language=email.language, subject=subject, text=text, html=html)
-
-
-def _in_html(email: OutgoingEmail, words: Words, *, subject: str, lead: str, body: str, app: str) -> str:
-    return _HTML.format(
+        told = advice.format(app=app)
+        body = f"<p>{escape(told)}</p>"
+    else:
+        is_code = email.kind.endswith("-code")
+        lasts = words.delete_link_lasts if email.kind == "delete-link" else words.link_lasts
+        caution = words.caution
+        if is_code:
+            lasts, caution = words.code_lasts, f"{caution} {words.code_caution}"
+        elif email.kind == "sign-up-link":
+            caution = f"{words.sign_up_caution} {caution}"
+        told = f"{email.secret}\n\n{lasts}\n{caution}"
+        secret = (_CODE if is_code else _LINK).format(escape(email.secret))
+        body = _ASKING.format(secret=secret, lasts=escape(lasts), caution=escape(caution))
+    html = _HTML.format(
         language=email.language,
         direction=words.direction,
         subject=escape(subject),
@@ -204,9 +198,4 @@ def _in_html(email: OutgoingEmail, words: Words, *, subject: str, lead: str, bod
         body=body,
         app=escape(app),
     )
-
-
-def _lasts(email: OutgoingEmail, words: Words) -> str:
-    if email.kind.endswith("-code"):
-        return words.code_lasts
-    return words.delete_link_lasts if email.kind == "delete-link" else words.link_lasts
+    return Message(email.to, email.language, subject, f"{lead}\n\n{told}\n\n{app}\n", html)

@@ -43,7 +43,8 @@ async def open_central_of(settings: Settings, stack: AsyncExitStack, audit_key: 
         stack.push_async_callback(central.close)
         await _upgrade(central)
         return central, ChangeFeed(central, tells_past=settings.keeps_copies)
-    await asyncio.to_thread(_require_folder, path)
+    if not await asyncio.to_thread(path.parent.is_dir):
+        raise BadSettings([f"DATABASE_URL: there is no folder `{path.parent}`; make it or choose another"])
     if settings.tenant_provider == "sqld" and not await asyncio.to_thread(_holds_something, path):
         await _take_over(settings, path)
     central = open_central(path, audit_key)
@@ -72,7 +73,9 @@ async def central_place(settings: Settings) -> CentralPlace:
     path = settings.central_file
     if path is not None:
         return CentralPlace(f"sqlite:///{path}")
-    return CentralPlace(settings.database_url, await _central_token(settings))
+    if (name := settings.central_namespace) is not None:
+        return CentralPlace(settings.database_url, await _namespace(settings, name, creates=True))
+    return CentralPlace(settings.database_url, settings.database_auth_token.reveal() or None)
 
 
 async def existing_central_place(settings: Settings) -> CentralPlace | None:
@@ -187,16 +190,5 @@ async def _namespace(settings: Settings, name: str, *, creates: bool, doubt: str
         raise CentralUnavailable(f"{doubt}{error}") from error
 
 
-async def _central_token(settings: Settings) -> Token:
-    if (name := settings.central_namespace) is not None:
-        return await _namespace(settings, name, creates=True)
-    return settings.database_auth_token.reveal() or None
-
-
 def _holds_something(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
-
-
-def _require_folder(database: Path) -> None:
-    if not database.parent.is_dir():
-        raise BadSettings([f"DATABASE_URL: there is no folder `{database.parent}`; make it or choose another"])

@@ -4,6 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from freehold.central.rollouts.restore_points import CentralRestorePoints
+from freehold.central.rollouts.store import CentralRollouts
+from freehold.central.rollouts.workers import CentralWorkers
+from freehold.central.tenants.lifecycle import CentralLifecycle
+from freehold.clock import SystemClock
 from freehold.http_worker import ALONE, HttpWorker
 from freehold.log import get_logger
 from freehold.registry.client_versions import ContractTooEarly
@@ -11,12 +16,13 @@ from freehold.registry.files import load_folder
 from freehold.registry.folder_config import load_parts
 from freehold.registry.taken_down import Credential
 from freehold.registry.types import PublishReport
+from freehold.rollouts.rehearsal import Copies
+from freehold.rollouts.restoring import Restoring
 from freehold.rollouts.service import Rollouts
 from freehold.settings.fields import Settings
 from freehold.wiring.auth import AuthServices, open_auth
 from freehold.wiring.foundation import Foundation, open_foundation
 from freehold.wiring.registry import RegistryServices, open_registry
-from freehold.wiring.rollouts import open_rollouts
 from freehold.wiring.tenants import TenantServices, open_tenants
 
 log = get_logger()
@@ -72,9 +78,25 @@ async def open_services(
         tenants = await open_tenants(base, registry, creates=creates)
         auth = await open_auth(base, tenants.provider.name, tenants.provisioner.wake)
         yield Services(
-            **vars(base),
-            **vars(auth),
-            **vars(registry),
-            **vars(tenants),
-            rollouts=open_rollouts(base, registry, tenants),
+            **vars(base), **vars(auth), **vars(registry), **vars(tenants), rollouts=_rollouts(base, registry, tenants)
         )
+
+
+def _rollouts(base: Foundation, registry: RegistryServices, tenants: TenantServices) -> Rollouts:
+    store, provider = CentralRollouts(base.central), tenants.provider
+    copies = Copies(CentralLifecycle(base.central), provider, SystemClock())
+    return Rollouts(
+        store=store,
+        workers=CentralWorkers(base.central),
+        restoring=Restoring(
+            rollouts=store,
+            points=CentralRestorePoints(base.central),
+            copies=copies,
+            lifecycle=CentralLifecycle(base.central),
+            provider=provider,
+        ),
+        provider=provider,
+        published=registry.registry.snapshot,
+        copies=copies,
+        drift=tenants.drift,
+    )

@@ -1,6 +1,6 @@
 """Sign-in with GitHub, Google or any OpenID Connect issuer."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 from freehold.auth.service import Auth
@@ -33,20 +33,12 @@ async def _providers(settings: Settings) -> AsyncIterator[Mapping[str, IdentityP
         yield {provider.provider_id: provider for provider in _chosen(settings, outbound)}
 
 
-def _chosen(settings: Settings, outbound: Outbound) -> list[IdentityProvider]:
-    found: list[IdentityProvider] = []
+def _chosen(settings: Settings, outbound: Outbound) -> Iterator[IdentityProvider]:
     if settings.github_client_id:
-        found.append(
-            github_provider(
-                outbound,
-                settings.github_client_id,
-                settings.github_client_secret.reveal(),
-                settings.github_url,
-                settings.github_api_url,
-            )
-        )
+        secret = settings.github_client_secret.reveal()
+        yield github_provider(outbound, settings.github_client_id, secret, settings.github_url, settings.github_api_url)
     if settings.google_client_id:
-        found.append(google_provider(outbound, settings.google_client_id, settings.google_client_secret.reveal()))
+        yield google_provider(outbound, settings.google_client_id, settings.google_client_secret.reveal())
     if settings.oidc_issuer:
         us = Registration(
             provider_id=settings.oidc_id,
@@ -54,5 +46,4 @@ def _chosen(settings: Settings, outbound: Outbound) -> list[IdentityProvider]:
             client_secret=settings.oidc_client_secret.reveal(),
             scopes=settings.oidc_scopes,
         )
-        found.append(OidcProvider(outbound, Issuer(outbound, settings.oidc_issuer), us))
-    return found
+        yield OidcProvider(outbound, Issuer(outbound, settings.oidc_issuer), us)
