@@ -4,7 +4,7 @@ import sys
 
 from testbed.sqld import running_sqld
 
-from tests.dialect.run import run_suite
+from tests.dialect.run import on_sqld, run_suite
 
 with running_sqld() as server:
-    sys.exit(run_suite(server, *sys.argv[1:]).returncode)
+    sys.exit(run_suite(on_sqld(server), *sys.argv[1:]).returncode)

@@ -1,5 +1,6 @@
 """SQLAlchemy's own suite for dialects passes against a real server, and what is left out of it is documented."""
 
+import asyncio
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -9,14 +10,27 @@ from testbed.servers import ROOT
 from testbed.sqld import running_sqld
 
 from tests.dialect.requirements import SERVER, SQLITE
-from tests.dialect.run import run_suite
+from tests.dialect.run import on_sqld, run_suite, through_the_gateway
+from tests.support.gateway_app import served_by_engines
 
 
 @pytest.mark.timeout(600)
 def test_the_dialect_passes_sqlalchemys_suite(tmp_path: Path) -> None:
-    report = tmp_path / "report.xml"
     with running_sqld() as server:
-        done = run_suite(server, "--tb=short", f"--junitxml={report}")
+        _passes(on_sqld(server), tmp_path)
+
+
+@pytest.mark.timeout(600)
+async def test_it_passes_on_files_behind_the_gateway_too(tmp_path: Path) -> None:
+    """With engine processes, as a service serves them. Their SQLite has no REGEXP."""
+    async with served_by_engines(tmp_path / "data", query_timeout_s=60.0) as served:
+        caller = await served.database("suite")
+        await asyncio.to_thread(_passes, through_the_gateway(caller), tmp_path, "-k", "not regexp_match")
+
+
+def _passes(url: str, folder: Path, *arguments: str) -> None:
+    report = folder / "report.xml"
+    done = run_suite(url, "--tb=short", f"--junitxml={report}", *arguments)
     found = ET.parse(report).getroot().find("testsuite")
     assert found is not None
     counts = {name: int(found.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
