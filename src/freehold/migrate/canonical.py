@@ -15,7 +15,8 @@ from freehold.migrate.split import tokens
 from freehold.sql.tokens import Kind, Span
 
 _AROUND_SIGNS = re.compile(r"\s*([(),])\s*")
-_PLAIN = re.compile(r"[a-z_\x80-\U0010ffff][a-z0-9_$\x80-\U0010ffff]*")
+# Without capitals; for how it is written see `freehold.sql.tokens`.
+_PLAIN = re.compile(r"[^\x00-^`{-\x7f][^\x00-\x23\x25-/:-^`{-\x7f]*")
 # How a table constraint begins: a column may be called `check`, but is then followed by other words.
 _CONSTRAINTS = {("primary", "key"), ("foreign", "key"), ("unique", "("), ("check", "(")}
 _NAMED_CONSTRAINTS = {"primary", "unique", "check", "foreign"}

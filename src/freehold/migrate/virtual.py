@@ -14,7 +14,7 @@ from freehold.migrate.canonical import canonical
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.table_text import Token, lexed
 from freehold.sql.shadow import SUFFIXES
-from freehold.sql.tokens import Kind
+from freehold.sql.tokens import IN_WORD, Kind
 
 _TREES = ("rtree", "rtree_i32")
 _TEXTS = ("fts5", "fts4", "fts3")
@@ -31,7 +31,7 @@ _USUAL = {
 _OPTIONS_OF_FTS4 = {
     "order", "content", "matchinfo", "prefix", "compress", "uncompress", "languageid", "notindexed", "tokenize",
 }  # fmt: skip
-_TOKENIZE = re.compile(r"tokenize(?![a-z0-9_$\x80-\U0010ffff])\s*=?\s*(.*)", re.IGNORECASE | re.DOTALL)
+_TOKENIZE = re.compile(rf"tokenize(?!{IN_WORD})\s*=?\s*(.*)", re.IGNORECASE | re.DOTALL)
 _KEPT_CHARS = 4_000
 
 
