@@ -43,7 +43,7 @@ SENT_BEFORE = {
     "email-otp.sign-in.unverified-password-user": ("sign-in", "unproven@example.com"),
     "email-otp.check": ("email-verification", "otpverify@example.com"),
 }
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "deletion-by-mail": {"confirm_deletion": "mail"},
     "required-verification": {"email_verification": "required"},
 }

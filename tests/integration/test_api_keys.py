@@ -12,14 +12,14 @@ from testbed.mailed import OutboxReader
 
 from freehold.auth.api_keys.types import NewApiKey
 from freehold.dates import to_iso
-from tests.support.auth_app import AuthApp, running_service
+from tests.support.auth_app import AuthApp, QuickHasher, running_service
 
 SELECT = {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1"}}, {"type": "close"}]}
 
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[AuthApp]:
-    async with running_service(tmp_path) as app:
+    async with running_service(tmp_path, QuickHasher()) as app:
         yield app
 
 

@@ -9,14 +9,14 @@ import pytest
 from testbed.mailed import OutboxReader
 
 from tests.integration.test_api_keys import SELECT, create, database, sign_up
-from tests.support.auth_app import AuthApp, running_service
+from tests.support.auth_app import AuthApp, QuickHasher, running_service
 
 ADA, PASSWORD, ANOTHER = "ada@example.com", "correct-horse-1", "another-pass-22"
 
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[AuthApp]:
-    async with running_service(tmp_path) as app:
+    async with running_service(tmp_path, QuickHasher()) as app:
         yield app
 
 

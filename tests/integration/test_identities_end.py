@@ -15,7 +15,7 @@ from freehold.central.auth.better_auth import UserLines
 from freehold.central.auth.user_import import CentralUserImport
 from freehold.settings.fields import Secret
 from tests.simulators.evil_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, evil_issuer
-from tests.support.auth_app import AuthApp, running_service
+from tests.support.auth_app import AuthApp, QuickHasher, running_service
 
 OWNER, PASSWORD, OWN_PASSWORD = "somebody@example.com", "correct-horse-1", "the-owners-pass-2"
 
@@ -67,7 +67,11 @@ async def scene(tmp_path: Path) -> AsyncIterator[IssuerSignIn]:
     async with (
         evil_issuer() as issuer,
         running_service(
-            tmp_path, oidc_issuer=issuer.url, oidc_client_id=CLIENT_ID, oidc_client_secret=Secret(CLIENT_SECRET)
+            tmp_path,
+            QuickHasher(),
+            oidc_issuer=issuer.url,
+            oidc_client_id=CLIENT_ID,
+            oidc_client_secret=Secret(CLIENT_SECRET),
         ) as app,
     ):
         yield IssuerSignIn(app, issuer, OutboxReader(tmp_path / "outbox.jsonl"))

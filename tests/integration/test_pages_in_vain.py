@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import structlog
 
-from tests.support.auth_app import running_service
+from tests.support.auth_app import QuickHasher, running_service
 
 PAGE = "http://localhost:5173"
 BODY = {"name": "Ada", "email": "ada@example.com", "password": "correct horse battery"}
@@ -13,7 +13,7 @@ CALLED = {"host": "127.0.0.1:8000", "sec-fetch-site": "cross-site", "sec-fetch-m
 
 
 async def test_localhost_and_127_0_0_1_are_explained_in_the_log_and_in_each_401(tmp_path: Path) -> None:
-    async with running_service(tmp_path, trusted_origins=(PAGE,)) as app:
+    async with running_service(tmp_path, QuickHasher(), trusted_origins=(PAGE,)) as app:
         with structlog.testing.capture_logs() as lines:
             headers = {**CALLED, "origin": PAGE}
             made = await app.http.post("/api/auth/sign-up/email", json=BODY, headers=headers)
@@ -37,7 +37,7 @@ async def test_localhost_and_127_0_0_1_are_explained_in_the_log_and_in_each_401(
 
 
 async def test_an_origin_that_is_not_trusted_leaves_a_line_and_a_developer_reads_which_setting(tmp_path: Path) -> None:
-    async with running_service(tmp_path, trusted_origins=("https://app.example",)) as app:
+    async with running_service(tmp_path, QuickHasher(), trusted_origins=("https://app.example",)) as app:
 
         async def sign_up(origin: str) -> httpx.Response:
             headers = {"origin": origin, "sec-fetch-site": "cross-site"}

@@ -14,7 +14,7 @@ from testbed.servers import Service
 
 from freehold.breaches.service import BreachService, digest_of, open_breach_service
 from tests.simulators.pwned_passwords import PwnedPasswords, pwned_passwords
-from tests.support.auth_app import AuthApp, running_service
+from tests.support.auth_app import AuthApp, QuickHasher, running_service
 
 ADA, PASSWORD = "ada@example.com", "correct-horse-1"
 BREACHED = "zanzibar-92-teapots"
@@ -33,7 +33,7 @@ REFUSED = {
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[AuthApp]:
-    async with running_service(tmp_path) as running:
+    async with running_service(tmp_path, QuickHasher()) as running:
         yield running
 
 
@@ -67,7 +67,7 @@ async def test_at_sign_up_by_a_form(app: AuthApp) -> None:
 
 
 async def test_at_sign_up_with_an_address_to_verify(tmp_path: Path) -> None:
-    async with running_service(tmp_path, email_verification="required") as app:
+    async with running_service(tmp_path, QuickHasher(), email_verification="required") as app:
         for password, code in REFUSED.items():
             assert (await new_user(app, password)).json()["code"] == code
 
@@ -149,7 +149,10 @@ async def test_who_has_such_a_password_already_still_signs_in(app: AuthApp) -> N
 
 @asynccontextmanager
 async def with_service(folder: Path, **passwords: int) -> AsyncIterator[tuple[AuthApp, PwnedPasswords]]:
-    async with pwned_passwords(**passwords) as pwned, running_service(folder, password_breach_url=pwned.url) as app:
+    async with (
+        pwned_passwords(**passwords) as pwned,
+        running_service(folder, QuickHasher(), password_breach_url=pwned.url) as app,
+    ):
         yield app, pwned
 
 
@@ -209,6 +212,6 @@ async def test_a_copy_on_this_machine_does_as_well(tmp_path: Path) -> None:
     prefix = digest_of(BREACHED)[:5]
     (copy / f"{prefix}.txt").write_text(PwnedPasswords({BREACHED: 7}).range(prefix, is_padded=False))
     (tmp_path / "data").mkdir()
-    async with running_service(tmp_path / "data", password_breach_path=copy) as app:
+    async with running_service(tmp_path / "data", QuickHasher(), password_breach_path=copy) as app:
         assert (await new_user(app, BREACHED)).json()["code"] == "PASSWORD_COMPROMISED"
         assert (await new_user(app)).status_code == 200

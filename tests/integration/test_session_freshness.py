@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.auth_app import AuthApp, running_service
+from tests.support.auth_app import AuthApp, QuickHasher, running_service
 
 ADA, PASSWORD = "ada@example.com", "correct-horse-1"
 NEW = {"newEmail": "new@example.com"}
@@ -29,7 +29,7 @@ async def ada_of(app: AuthApp, days_ago: float) -> dict[str, str]:
 
 
 async def test_what_is_serious_takes_a_sign_in_within_a_day(tmp_path: Path) -> None:
-    async with running_service(tmp_path) as app:
+    async with running_service(tmp_path, QuickHasher()) as app:
         headers = await ada_of(app, 1.01)
         for path, body, status, code in SERIOUS:
             reply = await app.post(f"/api/auth/{path}", body, **headers)
@@ -49,7 +49,7 @@ async def test_what_is_serious_takes_a_sign_in_within_a_day(tmp_path: Path) -> N
 
 
 async def test_after_signing_in_again_it_works(tmp_path: Path) -> None:
-    async with running_service(tmp_path) as app:
+    async with running_service(tmp_path, QuickHasher()) as app:
         headers = await ada_of(app, 2)
         assert (await app.post("/api/auth/change-email", NEW, **headers)).status_code == 403
         known = {"email": ADA, "password": PASSWORD}
@@ -61,13 +61,13 @@ async def test_after_signing_in_again_it_works(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fresh_s", "status"), [(0, 200), (60, 403), (3 * 86_400, 200)])
 async def test_how_recent_is_a_setting(tmp_path: Path, fresh_s: int, status: int) -> None:
-    async with running_service(tmp_path, session_fresh_s=fresh_s) as app:
+    async with running_service(tmp_path, QuickHasher(), session_fresh_s=fresh_s) as app:
         headers = await ada_of(app, 2)
         assert (await app.post("/api/auth/change-email", NEW, **headers)).status_code == status
 
 
 async def test_how_old_a_session_becomes_is_a_setting(tmp_path: Path) -> None:
-    async with running_service(tmp_path, session_max_days=3) as app:
+    async with running_service(tmp_path, QuickHasher(), session_max_days=3) as app:
         headers = await ada_of(app, 2.5)
         found = (await app.http.get("/api/auth/get-session", headers=headers)).json()
         left = datetime.fromisoformat(found["session"]["expiresAt"]) - datetime.now(UTC)
@@ -79,7 +79,7 @@ async def test_how_old_a_session_becomes_is_a_setting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["compact", "jwt"])
 async def test_the_cookie_cache_tells_front_ends_the_same_end(tmp_path: Path, strategy: Any) -> None:
-    async with running_service(tmp_path, session_cookie_cache=strategy, session_max_days=3) as app:
+    async with running_service(tmp_path, QuickHasher(), session_cookie_cache=strategy, session_max_days=3) as app:
         reply = await app.sign_up(ADA)
         cookies = dict(cookie.split(";")[0].split("=", 1) for cookie in reply.headers.get_list("set-cookie"))
         sent = "; ".join(f"{name}={value}" for name, value in cookies.items())

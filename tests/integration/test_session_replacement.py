@@ -148,7 +148,7 @@ async def test_an_administrator_who_acts_as_somebody_comes_back_to_their_own_ses
 
 
 async def test_the_trail_names_who_asks_and_not_who_was_in_another_cookie(tmp_path: Path) -> None:
-    async with running_service(tmp_path) as app:
+    async with running_service(tmp_path, QuickHasher()) as app:
         ada = (await app.sign_up(ADA)).json()
         browser = BrowserSession(app)
         await browser.post("/api/auth/sign-up/email", {"name": "Eve", **KNOWN, "email": EVE})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from litestar import Litestar, get, post
 from litestar.di import NamedDependency, Provide
 
@@ -68,6 +69,9 @@ class QuickHasher:
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         return await self.hash(password) == password_hash
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 @dataclass
@@ -208,8 +212,11 @@ async def running_auth(
 
 
 @asynccontextmanager
-async def running_service(folder: Path, **more: Any) -> AsyncIterator[AuthApp]:
-    """The whole service instead, as `serve` runs it; `more` are settings."""
+async def running_service(folder: Path, hasher: PasswordHasher | None = None, **more: Any) -> AsyncIterator[AuthApp]:
+    """The whole service instead, as `serve` runs it; `more` are settings.
+
+    Databases are opened by this process, as no test here is about engines, which take a third of a second to start.
+    """
     begin_file(folder / "central.db")
     listener, url = listen()
     with listener:
@@ -219,14 +226,24 @@ async def running_service(folder: Path, **more: Any) -> AsyncIterator[AuthApp]:
             data_dir=folder,
             better_auth_secret=Secret(SECRET),
             rate_limits="off",
-            **{"trusted_origins": (TRUSTED,), **more},
+            **{"trusted_origins": (TRUSTED,), "engines": 0, **more},
         )
         async with (
+            _hashing_with(hasher),
             open_services(settings) as services,
             serving(create_asgi(services), listener),
             httpx.AsyncClient(base_url=url, headers=_NO_AGENT, cookies=_NoJar(), timeout=_PATIENCE_S) as http,
         ):
             yield AuthApp(services.auth, services, services.central, url, http, [])
+
+
+@asynccontextmanager
+async def _hashing_with(hasher: PasswordHasher | None) -> AsyncIterator[None]:
+    """Services that are opened meanwhile have this hasher, if there is one, instead of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        if hasher is not None:
+            patch.setattr("freehold.wiring.auth.ScryptHasher", lambda _threads: hasher)
+        yield
 
 
 class _NoJar(CookieJar):
