@@ -197,9 +197,18 @@ def command(folder: Path, *words: str, most_blocks: int | None = None) -> tuple[
     return done.returncode, done.stderr
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of an installation with all migrations published, to be copied."""
+    data = tmp_path_factory.mktemp("published") / "data"
+    made = run("registry", "publish", DATA_DIR=str(data), SCHEMA_REGISTRY=str(ROOT / "schema_registry/bahar"))
+    assert made.exit_code == 0, made.stderr
+    return data
+
+
 @pytest.fixture
-def installation(folder: Path) -> Iterator[Path]:
-    assert run("registry", "publish").exit_code == 0
+def installation(folder: Path, published: Path) -> Iterator[Path]:
+    shutil.copytree(published, folder / "data")
     yield folder
     (folder / "data").chmod(0o700)
     (folder / "data" / "keys").chmod(0o700)
