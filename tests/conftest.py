@@ -83,8 +83,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     With `--dist worksteal` a worker gets an equal part of the list, in one piece, before it takes from others.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    slow = {name: [item for item in items if item.path.stem == name] for name in _SLOW}
-    quick = iter([item for item in items if item.path.stem not in slow])
+    slow: dict[str, list[pytest.Item]] = {name: [] for name in _SLOW}
+    others: list[pytest.Item] = []
+    for item in items:
+        slow.get(item.path.stem, others).append(item)
+    quick = iter(others)
     dealt: list[pytest.Item] = []
     for worker in range(workers):
         begins = len(dealt)
