@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -20,12 +21,14 @@ from freehold.errors import CentralUnavailable, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import Batch, BatchStep, CondError, Stmt
 from freehold.libsql.values import encode
 from freehold.migrate.apply import Applied, apply
+from freehold.providers.failures import Gone
 from freehold.providers.local.processes.addresses import PENALTY, socket_of
 from freehold.providers.local.processes.children import Child, Place
 from freehold.providers.local.processes.config import EngineConfig
 from freehold.providers.local.processes.running import StartedEngines
 from freehold.providers.local.processes.supervisor import Supervisor
 from freehold.providers.local.provider import LocalTarget
+from freehold.providers.serving import Call, Disconnect
 from freehold.providers.sqlite.limits import EngineLimits, Limits
 from tests.integration.migrate_parts import history, ledger_versions
 from tests.integration.profile_parts import batch_of, fresh, published, send
@@ -206,6 +209,21 @@ async def test_a_client_that_goes_away_ends_its_statement(gateway: Served) -> No
         with contextlib.suppress(asyncio.CancelledError):
             await asking
     assert (await caller.run("insert into t values (1)"))["affected_row_count"] == 1
+
+
+async def test_a_client_that_goes_away_at_once_ends_its_statement_too(gateway: Served) -> None:
+    caller = await gateway.database("t-1")
+    await caller.run("create table t(a)")
+    link = await gateway.provider.engine._connected("t-1")
+    body = {"baton": None, "requests": [{"type": "execute", "stmt": {"sql": sql}} for sql in ("begin", ENDLESS)]}
+    grant, disconnect = gateway.provider.verifier.verify(caller.token, "t-1"), Disconnect()
+    asking = asyncio.create_task(link.call(Call(grant, "v3/pipeline", json.dumps(body).encode()), disconnect))
+    await asyncio.sleep(0)  # it is written, and what follows comes with it
+    disconnect.lose()
+    began = time.monotonic()
+    with pytest.raises(Gone):
+        await asking
+    assert time.monotonic() - began < QUERY_S
 
 
 async def test_a_batch_of_the_registry_passes_with_a_token_that_only_changes_rows(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ class Peer(asyncio.Protocol):
         match kind:
             case Kind.CALL:
                 call = decode_call(body)
+                self._calls[number] = Disconnect()  # now, since `LOST` may come with the same data
                 self._start(self._call(number, call, self._counted(call.grant.database_name)))
             case Kind.LOST if number in self._calls:
                 self._calls[number].lose()
@@ -145,7 +146,7 @@ class Peer(asyncio.Protocol):
         return counted
 
     async def _call(self, number: int, call: Call, counted: ExitStack) -> None:
-        disconnect = self._calls[number] = Disconnect()
+        disconnect = self._calls[number]
         with counted:
             try:
                 await self._serving.admitted(call.grant.database_name)
