@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from freehold.libsql.protocol import Batch, BatchStep, CondError, Stmt
 from freehold.libsql.values import encode
 from freehold.migrate.apply import Applied, apply
 from freehold.providers.failures import Gone
+from freehold.providers.local.jobs import Job
 from freehold.providers.local.processes.addresses import PENALTY, socket_of
 from freehold.providers.local.processes.children import Child, Place
 from freehold.providers.local.processes.config import EngineConfig
@@ -224,6 +226,21 @@ async def test_a_client_that_goes_away_at_once_ends_its_statement_too(gateway: S
     with pytest.raises(Gone):
         await asking
     assert time.monotonic() - began < QUERY_S
+
+
+async def test_an_answer_is_not_kept_until_the_next_collection(tmp_path: Path) -> None:
+    async with served(tmp_path) as running:
+        caller = await running.database("t-1")
+        gc.collect()
+        gc.disable()
+        try:
+            for sql in ("select hex(zeroblob(100000))", "create table t(a)", "nonsense"):
+                await caller.run(sql)
+            opened = await caller.pipeline("begin")
+            await caller.pipeline("select 1", CLOSE, baton=opened["baton"])
+            await until(lambda: not [each for each in gc.get_objects() if isinstance(each, Job)], within_s=5)
+        finally:
+            gc.enable()
 
 
 async def test_a_batch_of_the_registry_passes_with_a_token_that_only_changes_rows(tmp_path: Path) -> None:

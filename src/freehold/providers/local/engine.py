@@ -284,6 +284,8 @@ class Engine:
 
     def _finish(self, job: Job, result: Any, error: BaseException | None) -> None:
         queue, session, future = job.queue, job.session, job.future
+        # It refers to the job: together they would keep a large answer until the next collection, which may be far off.
+        job.submitted = None
         queue.jobs.discard(job)
         queue.stuck.discard(job)
         self._jobs.discard(job)
