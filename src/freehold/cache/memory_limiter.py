@@ -4,19 +4,18 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from freehold.limiting import UNLIMITED, Rate, Verdict
 
 _CAPACITY = 100_000
 
 
+@dataclass(slots=True)
 class _Window:
-    __slots__ = ("count", "ends_at", "times")
-
-    def __init__(self, ends_at: float) -> None:
-        self.count = 0
-        self.ends_at = ends_at
-        self.times: deque[float] = deque()
+    ends_at: float
+    count: int = 0
+    times: deque[float] = field(default_factory=deque)
 
 
 class MemoryLimiter:

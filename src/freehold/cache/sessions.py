@@ -80,9 +80,7 @@ class RedisSessions:
             text = await self._link.run("GET", f"{PREFIX}{token}")
         except CacheUnavailable:
             return None
-        if not isinstance(text, str):
-            return None
-        return self._codec.decode(text.encode(errors="replace"), token)
+        return self._codec.decode(text.encode(errors="replace"), token) if isinstance(text, str) else None
 
     def put(self, copy: SignedIn) -> None:
         now_ms = self._now_ms()

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from freehold.backoff import Backoff
@@ -37,15 +38,14 @@ _TRY_EVERY_S = 1.0  # while the system lacks what a process needs: memory, space
 _HTTP_ENDS_S = 2.3
 
 
+@dataclass(slots=True)
 class _Running:
     """One process that serves HTTP. `told` becomes readable once it serves, and when it ends."""
 
-    def __init__(self, pid: int, number: int, told: int) -> None:
-        self.pid = pid
-        self.number = number
-        self.told = told
-        self.began = time.monotonic()
-        self.has_served = False
+    number: int
+    told: int
+    began: float = field(default_factory=time.monotonic)
+    has_served: bool = False
 
 
 class Parent:
@@ -162,7 +162,7 @@ class Parent:
             os.close(told)
             self._become_worker(number, tell)
         os.close(tell)
-        self._running[pid] = _Running(pid, number, told)
+        self._running[pid] = _Running(number, told)
 
     def _become_worker(self, number: int, tell: int) -> NoReturn:
         code = 1

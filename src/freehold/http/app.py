@@ -43,19 +43,6 @@ from freehold.wiring.services import Services
 log = get_logger()
 
 _MAX_BODY_BYTES = 2 * 1024 * 1024
-# The services that handlers ask for by name.
-_INJECTED = [
-    "audit",
-    "auth",
-    "pairs",
-    "api_keys",
-    "registry",
-    "reports",
-    "tenants",
-    "listing",
-    "lifecycle",
-    "guest_databases",
-]
 
 
 def create_app(services: Services, gateway: Gateway | None = None, counts: RequestCounts | None = None) -> Litestar:
@@ -96,8 +83,17 @@ def create_app(services: Services, gateway: Gateway | None = None, counts: Reque
             *([] if gateway is None else [gateway_routes(gateway)]),
         ],
         dependencies={
-            "services": _given(services),
-            **{name: _given(getattr(services, name)) for name in _INJECTED},
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "audit": Provide(lambda: services.audit, sync_to_thread=False),
+            "auth": Provide(lambda: services.auth, sync_to_thread=False),
+            "pairs": Provide(lambda: services.pairs, sync_to_thread=False),
+            "api_keys": Provide(lambda: services.api_keys, sync_to_thread=False),
+            "registry": Provide(lambda: services.registry, sync_to_thread=False),
+            "reports": Provide(lambda: services.reports, sync_to_thread=False),
+            "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
+            "listing": Provide(lambda: services.listing, sync_to_thread=False),
+            "lifecycle": Provide(lambda: services.lifecycle, sync_to_thread=False),
+            "guest_databases": Provide(lambda: services.guest_databases, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),
             "database_caller": Provide(provide_database_caller),
         },
@@ -107,10 +103,6 @@ def create_app(services: Services, gateway: Gateway | None = None, counts: Reque
         lifespan=[background],
         logging_config=None,
     )
-
-
-def _given(value: object) -> Provide:
-    return Provide(lambda: value, sync_to_thread=False)
 
 
 async def _work(services: Services) -> None:

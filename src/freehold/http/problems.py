@@ -13,16 +13,8 @@ from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 
-from freehold.errors import (
-    Forbidden,
-    FreeholdError,
-    InvalidInput,
-    Kind,
-    NotFound,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-)
+from freehold import errors
+from freehold.errors import FreeholdError, Kind
 from freehold.http.errors import MethodNotAllowed, OurFault, TimedOut, UnsupportedMediaType
 from freehold.http.headers import Asked
 from freehold.http.page_origins import hint_for_refusal
@@ -61,20 +53,20 @@ FRAMEWORK_CODES: dict[int, str] = {
     **{
         status_of(kind): kind.code
         for kind in (
-            InvalidInput,
-            Unauthenticated,
-            Forbidden,
-            NotFound,
+            errors.InvalidInput,
+            errors.Unauthenticated,
+            errors.Forbidden,
+            errors.NotFound,
             MethodNotAllowed,
             TimedOut,
-            TooLarge,
+            errors.TooLarge,
             UnsupportedMediaType,
             OurFault,
-            Unavailable,
+            errors.Unavailable,
         )
     },
     429: Overloaded.code,
-    431: TooLarge.code,
+    431: errors.TooLarge.code,
 }
 
 # The framework's own details are bare titles.

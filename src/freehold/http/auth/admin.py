@@ -33,7 +33,6 @@ from freehold.http.headers import Asked, header, presented_by
 _CREATE = (Field("email"), optional("password"), Field("name"), optional("data", "record"))
 _UPDATE = (USER_ID, Field("data", "record"))
 _GET_QUERY = (Field("id"),)
-_SET_ROLE = (USER_ID,)
 _ROLE = optional("role")  # a string or a list of strings; read separately
 _USER = (USER_ID,)
 _SET_PASSWORD = (Field("newPassword", "nonempty"), USER_ID)
@@ -141,7 +140,7 @@ class AdminEndpoints:
     async def set_role(self, request: Asked) -> AuthReply:
         """Replace a user's roles."""
         body = await self.edge.accept(request)
-        values = read(body, *_SET_ROLE)
+        values = read(body, *_USER)
         if not isinstance(body.get("role"), str | list):
             raise errors.BadField("[body.role] Invalid input")
         await self._admitted(request.scope, "user", "set-role")
@@ -252,7 +251,7 @@ ROUTES: tuple[Route[AdminEndpoints], ...] = (
     Route("POST", "/admin/update-user", AdminEndpoints.update_user, "admin", "auth",
           _doc("update_user", _UPDATE, User, (NoSuchUser,))),
     Route("POST", "/admin/set-role", AdminEndpoints.set_role, "admin", "auth",
-          _doc("set_role", (*_SET_ROLE, _ROLE), UserReply, (NoSuchUser,))),
+          _doc("set_role", (*_USER, _ROLE), UserReply, (NoSuchUser,))),
     Route("POST", "/admin/set-user-password", AdminEndpoints.set_user_password, "admin", "auth",
           _doc("set_user_password", _SET_PASSWORD, StatusReply, (NoSuchUser,))),
     Route("POST", "/admin/ban-user", AdminEndpoints.ban_user, "admin", "auth",

@@ -11,14 +11,9 @@ from freehold.auth.service import Auth
 from freehold.auth.sessions.cached_sessions import SessionData
 from freehold.auth.types import Client, SignedIn
 from freehold.errors import Unauthenticated
+from freehold.http.auth import origin_check
 from freehold.http.auth.bodies import Field, check, read_body
 from freehold.http.auth.errors import BadField, SignedOut
-from freehold.http.auth.origin_check import (
-    is_cross_site,
-    refuse_cross_site,
-    refuse_strange_origin,
-    refuse_strange_redirects,
-)
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply
 from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import Asked, header, language_of, presented_by, tokens_in_cookies
@@ -45,22 +40,22 @@ class AuthContext:
             FreeholdError: 400 or 415 for the body, 403 for its origin or a redirect.
         """
         body = await read_body(request, takes_forms=takes_forms)
-        refuse_strange_origin(request.scope, self.auth.origins)
-        refuse_strange_redirects(request.scope, body, self.auth.origins)
+        origin_check.refuse_strange_origin(request.scope, self.auth.origins)
+        origin_check.refuse_strange_redirects(request.scope, body, self.auth.origins)
         return body
 
     def refuse_cross_site(self, request: Asked) -> None:
         """Run before every handler; see `origin_check`. Raises a refusal (403)."""
         if not request.route_handler.opt.get(TAKES_CROSS_SITE):
-            refuse_cross_site(request.scope, self.auth.origins)
+            origin_check.refuse_cross_site(request.scope, self.auth.origins)
 
     def may_start_session(self, scope: Scope) -> bool:
         """Whether a followed link may start a session: not if another site's page led the browser to it."""
-        return not is_cross_site(scope, self.auth.origins)
+        return not origin_check.is_cross_site(scope, self.auth.origins)
 
     def accept_link(self, request: Asked) -> None:
         """Check a GET that follows a link from a mail. Raises a refusal (403) if it leads to an untrusted origin."""
-        refuse_strange_redirects(request.scope, None, self.auth.origins)
+        origin_check.refuse_strange_redirects(request.scope, None, self.auth.origins)
 
     async def signed_in(self, scope: Scope, refusal: type[Unauthenticated] = SignedOut) -> SignedIn:
         """The signed-in caller. Raises this refusal (401) if nobody is signed in."""

@@ -88,9 +88,7 @@ def too_many(retry_after_s: int) -> AuthReply:
 
 def auth_status_of(kind: type[FreeholdError]) -> int:
     """The status of this kind of error in `/api/auth`."""
-    if issubclass(kind, Unavailable):
-        return STATUS["unavailable"]
-    return STATUS[kind.better_auth.kind or kind.kind]
+    return STATUS["unavailable" if issubclass(kind, Unavailable) else kind.better_auth.kind or kind.kind]
 
 
 def refused(scope: Scope, error: FreeholdError, headers: HeaderPairs = (), **more: Any) -> AuthReply:

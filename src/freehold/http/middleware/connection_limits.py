@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from msgspec import Struct
@@ -59,13 +60,12 @@ class Peer(Protocol):
         """Close at once, and discard what has not been sent."""
 
 
+@dataclass(slots=True)
 class _Window:
     """A period of time, and how much had been moved when it started."""
 
-    __slots__ = ("bytes", "since")
-
-    def __init__(self) -> None:
-        self.since = self.bytes = 0.0
+    since: float = 0.0
+    bytes: float = 0.0
 
     def start(self, now: float, so_far: float) -> None:
         self.since, self.bytes = now, so_far
@@ -77,15 +77,13 @@ class _Window:
         return now - self.since > limit_s
 
 
+@dataclass(slots=True)
 class _Seen:
-    __slots__ = ("answer", "body", "most_unread", "since", "stage")
-
-    def __init__(self) -> None:
-        self.stage: tuple[int, str] | None = None
-        self.since = 0.0
-        self.body = _Window()
-        self.most_unread = 0
-        self.answer = _Window()
+    stage: tuple[int, str] | None = None
+    since: float = 0.0
+    body: _Window = field(default_factory=_Window)
+    most_unread: int = 0
+    answer: _Window = field(default_factory=_Window)
 
 
 class Connections:

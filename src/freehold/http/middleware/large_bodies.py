@@ -77,26 +77,24 @@ class BodyRoom:
             raise NoRoom("too much is being sent at once; try again in a moment")
 
 
+@dataclass(slots=True)
 class Place:
     """One body's share of the room."""
 
-    __slots__ = ("_address", "_room", "_size")
-
-    def __init__(self, room: BodyRoom, address: str) -> None:
-        self._room = room
-        self._address = address
-        self._size = 0
+    room: BodyRoom
+    address: str
+    size: int = 0
 
     def grow(self, size: int) -> None:
         """Count more bytes. Raises `NoRoom`."""
-        self._room.take(self._address, size)
-        self._size += size
+        self.room.take(self.address, size)
+        self.size += size
 
     def leave(self) -> None:
         """Release all of it."""
-        if self._size:
-            self._room.give_back(self._address, self._size)
-            self._size = 0
+        if self.size:
+            self.room.give_back(self.address, self.size)
+            self.size = 0
 
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
