@@ -11,16 +11,8 @@ from freehold.cli.context import async_command, command_services, registry_folde
 from freehold.cli.output import JSON, echo_json, examples, tell
 from freehold.cli.registry_check import FOLDER, load_migrations
 from freehold.keys import load_key, load_or_create_key, replace_key
+from freehold.registry import signed
 from freehold.registry.folder_config import load_parts
-from freehold.registry.signed import (
-    LIFETIME_DAYS,
-    SignedRelease,
-    expiry_s,
-    listed,
-    next_counter,
-    sign_release,
-    signer_of,
-)
 from freehold.registry.types import BadRegistry, SignedElsewhere
 
 _KEY_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -36,7 +28,10 @@ _KEY_FILE = click.Path(dir_okay=False, path_type=Path)
 @FOLDER
 @click.option("--key-file", type=_KEY_FILE, required=True, help="Ed25519 private key (PEM) that signs.")
 @click.option(
-    "--days", type=click.IntRange(min=1, max=3650), default=LIFETIME_DAYS, help="Days until the signature expires."
+    "--days",
+    type=click.IntRange(min=1, max=3650),
+    default=signed.LIFETIME_DAYS,
+    help="Days until the signature expires.",
 )
 @click.option(
     "--form",
@@ -57,24 +52,24 @@ async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> Non
     migrations, parts = await load_migrations(folder), await load_parts(folder)
     if form == "2" and parts:
         raise click.UsageError("--form 2 has no room for the parts that registry.toml names; take them out")
-    signer = signer_of(await asyncio.to_thread(load_key, key_file))
+    signer = signed.signer_of(await asyncio.to_thread(load_key, key_file))
     now_ms = int(time.time() * 1000)
     # The counter contains the time, so that of two releases the one signed later wins.
     release = await asyncio.to_thread(
-        sign_release,
+        signed.sign_release,
         migrations,
         signer,
-        counter=now_ms if form == "2" else next_counter(now_ms, None),
-        expires_at_s=expiry_s(now_ms, days),
-        parts=listed(parts),
+        counter=now_ms if form == "2" else signed.next_counter(now_ms, None),
+        expires_at_s=signed.expiry_s(now_ms, days),
+        parts=signed.listed(parts),
     )
     echo_json(release)
 
 
-def read_release(path: Path) -> SignedRelease:
+def read_release(path: Path) -> signed.SignedRelease:
     """Read what `sign` printed. Blocking. Raises `BadRegistry`."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=SignedRelease)
+        return msgspec.json.decode(path.read_bytes(), type=signed.SignedRelease)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRegistry([f"{path}: is not the output of `freehold registry sign`"]) from error
 
@@ -139,7 +134,7 @@ async def rotate(as_json: bool) -> None:
         settings = services.settings
         path = settings.registry_signing_key_file or settings.data_dir / "keys" / "registry.pem"
         successor_path = path.with_name(f"{path.stem}.next{path.suffix}")
-        successor = signer_of(await asyncio.to_thread(load_or_create_key, successor_path))
+        successor = signed.signer_of(await asyncio.to_thread(load_or_create_key, successor_path))
         await services.registry.rotate(successor)
         await asyncio.to_thread(replace_key, path, successor_path)
     if as_json:

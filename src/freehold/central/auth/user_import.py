@@ -57,9 +57,7 @@ class CentralUserImport:
                 return outcome
             return _conflict(outcome, "the user is here with another address")
         if who.email in taken.emails:
-            if not newcomer.has_own_id:
-                return outcome
-            return _conflict(outcome, "another user has this address")
+            return _conflict(outcome, "another user has this address") if newcomer.has_own_id else outcome
         if who.user_id in taken.former_ids:
             return _conflict(outcome, "the user was here, and was removed")
         taken.emails[who.email] = who.user_id
