@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
+from freehold.errors import CentralUnavailable, FreeholdError, ProviderUnavailable, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import LedgerUnreadable
 from freehold.migrate.fingerprint import SchemaUnreadable
@@ -70,6 +70,7 @@ class DriftCheck:
     provider: DatabaseProvider
     published: Callable[[], Awaitable[Sequence[Migration]]]
     scratch: Scratch
+    again_after_s: Sequence[float] = (0.2, 1.0)  # the waits before a provider that does not answer is asked again
     _links: Sequence[str] | None = None
     _wanted: dict[int, Schema] = field(default_factory=dict)
     _replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -129,8 +130,7 @@ class DriftCheck:
 
     async def _check(self, tenant: Tenant, links: Sequence[str]) -> Checked:
         try:
-            target = await self.provider.open(tenant.database_name)
-            ledger, found = await _read(target)
+            target, ledger, found = await self._opened(tenant)
             unfit = await _unfit(target, found)
         except CentralUnavailable:
             raise
@@ -144,6 +144,19 @@ class DriftCheck:
         if reason := self._other_history(ledger, links, found):
             return Checked(tenant=tenant, verdict="diverged", version=version, reasons=(reason,))
         return _with_indexes(await self._compare(tenant, version, found, target), unfit)
+
+    async def _opened(self, tenant: Tenant) -> tuple[Target, Sequence[LedgerRow], Schema]:
+        """Open and read a database; again after a moment if the provider does not answer, as when an engine dies."""
+        for wait_s in self.again_after_s:
+            try:
+                target = await self.provider.open(tenant.database_name)
+                return target, *await _read(target)
+            except DatabaseDamaged:
+                raise
+            except ProviderUnavailable:
+                await asyncio.sleep(wait_s)
+        target = await self.provider.open(tenant.database_name)
+        return target, *await _read(target)
 
     def _other_history(self, ledger: Sequence[LedgerRow], links: Sequence[str], found: Schema) -> str:
         """Return why its target schema is unknown: repairing towards a wrong one would drop tables with rows."""
