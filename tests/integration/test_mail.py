@@ -52,6 +52,8 @@ async def test_a_rehearsal_goes_as_far_as_the_letter_itself() -> None:
     assert mailbox.letters == []
 
 
+# The server knows nothing of the TLS around it.
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 @pytest.mark.parametrize("how", ["smtps", "starttls"])
 async def test_mail_travels_encrypted_with_a_login(how: str, tmp_path: Path) -> None:
     server, client = certificate_for_loopback(tmp_path)
