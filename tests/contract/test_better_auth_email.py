@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from tests.contract.test_better_auth import Replay
-from tests.support.auth_app import AuthApp, running_service
+from tests.support.auth_app import AuthApp, QuickHasher, running_service
 
 RECORDED = json.loads((Path(__file__).parent / "captures/better_auth_email.json").read_text())
 GROUPS: dict[str, list[dict[str, Any]]] = RECORDED["groups"]
@@ -51,7 +51,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("group", GROUPS)
 async def test_answers_as_better_auth_was_recorded_to(group: str, tmp_path: Path) -> None:
-    async with running_service(tmp_path, trusted_proxies=("127.0.0.1",), **SETTINGS.get(group, {})) as app:
+    settings = SETTINGS.get(group, {})
+    async with running_service(tmp_path, QuickHasher(), trusted_proxies=("127.0.0.1",), **settings) as app:
         replay = MailReplay(app, tmp_path / "outbox.jsonl")
         captures = [*first_steps(group), *GROUPS[group]]
         faults = [fault for capture in captures for fault in await replay.play(capture)]
