@@ -12,10 +12,11 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ BYSTANDERS = 3
 # When sqld is killed: what comes before has no excuse.
 _KILLED_AT = 0.7
 _SETTLING_S = 60.0
+_PREPARING_S = 180.0
 
 
 @asynccontextmanager
@@ -41,6 +43,28 @@ async def opened(service: Served) -> AsyncIterator[Bystanders]:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
         yield Bystanders(service.url, outbox_of(service.data_dir), http)
+
+
+class Turns:
+    """Lets campaigns prepare beside each other, and attack one after the other once all are ready."""
+
+    def __init__(self, campaigns: int) -> None:
+        self._ready = threading.Barrier(campaigns, timeout=_PREPARING_S)
+        self._attacking = threading.Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """The machine for this campaign alone; the services of the others are idle meanwhile."""
+        await asyncio.to_thread(self._ready.wait)
+        await asyncio.to_thread(self._attacking.acquire)
+        try:
+            yield
+        finally:
+            self._attacking.release()
+
+    def give_up(self) -> None:
+        """Nobody waits for a campaign that is not going to be ready."""
+        self._ready.abort()
 
 
 class Campaign:
@@ -71,33 +95,39 @@ class Campaign:
         }
         self.hostile = [{**await guest, **others} for guest in guests]
 
-    async def run(self, seconds: float, *, kills: bool = True) -> Report:
+    async def run(self, seconds: float, *, kills: bool = True, turns: Turns | None = None) -> Report:
         """All of it: before, meanwhile and afterwards."""
-        async with opened(self.service) as bystanders:
-            await self.prepare(bystanders)
-            if self.strict is not None:
-                await self.strict.furnish(bystanders.http)
-            await self.idle()
-            self.report.before = self.use()
-            using = asyncio.create_task(self._use(bystanders))
-            watching = asyncio.create_task(self._watch())
-            try:
-                storming = asyncio.create_task(self.storm(seconds))
-                if kills and self.service.kind == "sqld":
-                    await asyncio.sleep(seconds * _KILLED_AT)
-                    self._kill_sqld()
-                await storming
-                await self._go_on(bystanders)
-                await self._look_for_guests(bystanders)
-            finally:
-                watching.cancel()
-                using.cancel()
-                await asyncio.gather(using, watching, return_exceptions=True)
-                self.report.done = bystanders.done
-                self.report.asked_again = bystanders.asked_again
-        await self.settle()
+        async with AsyncExitStack() as stack:
+            async with opened(self.service) as bystanders:
+                await self.prepare(bystanders)
+                if self.strict is not None:
+                    await self.strict.furnish(bystanders.http)
+                await stack.enter_async_context((turns or Turns(1)).turn())
+                await self.idle()
+                self.report.before = self.use()
+                await self._attacked(bystanders, seconds, kills=kills)
+            await self.settle()
         self.report.ends = self._ends_of_sqld()
         return self.report
+
+    async def _attacked(self, bystanders: Bystanders, seconds: float, *, kills: bool) -> None:
+        """What the hostile people and the bystanders do, until the last of these is through."""
+        using = asyncio.create_task(self._use(bystanders))
+        watching = asyncio.create_task(self._watch())
+        try:
+            storming = asyncio.create_task(self.storm(seconds))
+            if kills and self.service.kind == "sqld":
+                await asyncio.sleep(seconds * _KILLED_AT)
+                self._kill_sqld()
+            await storming
+            await self._go_on(bystanders)
+            await self._look_for_guests(bystanders)
+        finally:
+            watching.cancel()
+            using.cancel()
+            await asyncio.gather(using, watching, return_exceptions=True)
+            self.report.done = bystanders.done
+            self.report.asked_again = bystanders.asked_again
 
     async def _use(self, bystanders: Bystanders) -> None:
         """Do what bystanders do, for ever; the second service starts meanwhile."""
@@ -235,16 +265,20 @@ def _size_mb(folder: Path) -> float:
     return total / 1_000_000
 
 
-def play(kind: str, *, seconds: float, seed: int, profile: str, only: tuple[str, ...] = ()) -> Report:
-    """One campaign in a folder that is removed at the end."""
+def play(
+    kind: str, *, seconds: float, seed: int, profile: str, only: tuple[str, ...] = (), turns: Turns | None = None
+) -> Report:
+    """One campaign in a folder that is removed at the end. `turns` is for several at once, each in its own thread."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
     service, strict = Served(folder, kind, profile), Strict(folder / "strict", kind)
     try:
-        report = asyncio.run(Campaign(service.start(), seed, only, strict).run(seconds))
+        report = asyncio.run(Campaign(service.start(), seed, only, strict).run(seconds, turns=turns))
         for each in (service, strict):
             assert each.is_running, each.log()[-3000:]
         return report
     except BaseException:
+        if turns is not None:
+            turns.give_up()
         for each in (service, strict):
             print(each.log()[-5000:], file=sys.stderr)
         raise
