@@ -15,7 +15,7 @@ from typing import NamedTuple
 from freehold.errors import Forbidden
 from freehold.lru import SHORT, cached_if_short
 from freehold.sql.expansion import expansion_fault
-from freehold.sql.facts import Facts, Unfit, facts_of, judge
+from freehold.sql.facts import NO_FACTS, Facts, Unfit, facts_of, judge
 from freehold.sql.inspection import in_our_words
 from freehold.sql.looks import LooksAtView, may_look, without_views
 from freehold.sql.pragmas import PRAGMAS, not_allowed, pragma_fault
@@ -131,6 +131,17 @@ def judged(sql: str, facts: Facts) -> Facts:
     """The facts of a schema after a text that `check_sql` accepts has run there. Raises `RefusedSql` if it may not."""
     if not (facts.matters or may_change_schema(sql)):
         return facts
+    return _judged_first(sql) if facts is NO_FACTS else _judged(sql, facts)
+
+
+@cached_if_short(2048)
+def _judged_first(sql: str) -> Facts:
+    """As `judged`, on a schema of plain tables; one that stays so is the same object, since a fleet's are alike."""
+    after = _judged(sql, NO_FACTS)
+    return NO_FACTS if after == NO_FACTS else after
+
+
+def _judged(sql: str, facts: Facts) -> Facts:
     try:
         facts = judge(shapes(sql), facts)
     except Unfit as error:
@@ -153,6 +164,8 @@ def answerable(sql: str, facts: Facts) -> str:
 
 def read_facts(rows: Sequence[Sequence[object]]) -> Facts:
     """The facts in the rows of `FACTS_SQL`. May take up to a second, like `verdict`."""
+    if not rows:
+        return NO_FACTS
     return facts_of(rows, lambda sql: next(iter(shapes(sql)), None) if verdict(sql) is None else None)
 
 

@@ -1,5 +1,6 @@
 """Opens a tenant's file, and maintains the file and its write-ahead log. Blocks."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ LOG_TARGET_BYTES = 32_000_000
 PAGE_BYTES = 4096
 # A file of this name beside the database holds the reason why it is suspended.
 MARK = "-suspended"
+_LARGE_LOG_BYTES = 1_000_000
 _CACHED_STATEMENTS = 32
 _BUSY_LIMIT_S = 5.0
 
@@ -43,7 +45,9 @@ def _open(path: Path, limits: Limits, authorizer: Authorizer, *, read_only: bool
         connection.execute("PRAGMA cell_size_check = ON")  # a damaged file is found out before it is followed
         if not read_only:
             pages = max(limits.database_bytes // PAGE_BYTES, 1)
-            connection.execute(f"PRAGMA max_page_count = {pages}; PRAGMA journal_size_limit = {LOG_TARGET_BYTES}")
+            # Each by itself: the binding stops at the first row, and these have one.
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+            connection.execute(f"PRAGMA journal_size_limit = {LOG_TARGET_BYTES}")
         restrict(connection, authorizer)
     except BaseException:
         connection.close(True)
@@ -68,6 +72,23 @@ def fold_log(connection: apsw.Connection, limits: Limits) -> None:
         pass
     finally:
         connection.set_busy_timeout(busy_ms(limits))
+
+
+def write_back(connection: apsw.Connection, path: Path, limits: Limits) -> None:
+    """Write the log back into the file before `connection` is closed.
+
+    Closing would do it, but the binding holds the interpreter lock meanwhile: all others would wait for the disk.
+    """
+    size = log_bytes(path)
+    if not size:
+        return
+    with contextlib.suppress(apsw.Error):  # others use it; the last of them will do it
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if size > _LARGE_LOG_BYTES:  # removing it takes a while, too
+            fold_log(connection, limits)
+        else:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
 def busy_ms(limits: Limits) -> int:

@@ -59,19 +59,20 @@ class FileSchema:
             if changes == self.changes and not self._under_way:
                 self._trusted_until = found.asked_at + _TRUSTED_S
 
-    def begin_change(self) -> None:
-        """Note that a connection may change the schema from now on."""
-        self._note(+1)
+    def begin_change(self) -> int:
+        """Note that a connection may change the schema from now on; returns `changes` after that."""
+        return self._note(+1)
 
     def end_change(self) -> None:
         """Note that this connection's transaction is over."""
         self._note(-1)
 
-    def _note(self, more: int) -> None:
+    def _note(self, more: int) -> int:
         with self._lock:
             self._under_way += more
             self.changes += 1
             self._trusted_until = 0.0
+            return self.changes
 
 
 _lock = threading.Lock()
@@ -117,13 +118,16 @@ class KnownSchema:
             self._facts_of = self._shared.changes
             with asking():
                 self._facts = self._read()
-        if changes or not is_ours:
-            judged(sql, self._facts)
-        if changes:
+        after = judged(sql, self._facts) if changes or not is_ours else self._facts
+        if not changes:
+            return
+        if not self.is_changing:
+            self.is_changing = True
+            if self._shared.begin_change() == self._facts_of + 1:  # nobody else has changed it since
+                self._facts_of += 1
+        # Plain tables, columns and indexes change nothing that is known, so a migration reads the schema only once.
+        if is_autocommit or not after is self._facts is NO_FACTS:
             self._facts_of = -1
-            if not self.is_changing:
-                self.is_changing = True
-                self._shared.begin_change()
 
     def answerable(self, sql: str) -> str:
         """The text, or another with the same answer that expands no view that is too large. Raises `RefusedSql`."""

@@ -22,6 +22,7 @@ from freehold.providers.sqlite.connection import (
     identity_of,
     log_bytes,
     open_connection,
+    write_back,
 )
 from freehold.providers.sqlite.limits import Limits
 from freehold.providers.sqlite.rules import Authorizer
@@ -227,6 +228,8 @@ class Session:
 
     def close(self) -> None:
         """Close the connection. The last one to a database writes the log back into the file."""
+        if not self.read_only:
+            write_back(self._connection, self.path, self._limits)
         self._connection.close(True)
         self._schema.end_change()
 
