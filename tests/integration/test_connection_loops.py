@@ -68,6 +68,8 @@ async def _attack() -> None:
         behind = line + b"\r\n" + line + b"X: " + b"a" * 40_000
         assert b" 431 " in await _asked(port, behind, *[b"a" * 10_000] * 3, b"\r\n" + ending)
         assert b" 431 " not in await _asked(port, behind, *[b"a" * 5_000] * 3, b"\r\n" + ending)
+        whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n" + b"a" * 70_000
+        assert b" 431 " in await _asked(port, whole + line + b"X: " + b"a" * 70_000)
         assert b" 408 " in await _asked(port, line + b"X: a")
         body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"
         assert b" 408 " in await _asked(port, body)

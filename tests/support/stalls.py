@@ -5,29 +5,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-async def longest_stall_ms(work: Callable[[], Awaitable[None]], *, enough_ms: float) -> float:
-    """The longest time in which nothing else could run on the event loop while `work` did.
-
-    A busy machine stalls a process, too, so it is measured up to twenty times until it is `enough_ms`.
-    """
-    best = float("inf")
-    for _ in range(20):
-        stalls = _Stalls()
-        watching = asyncio.create_task(stalls.watch())
-        await asyncio.sleep(0.02)
-        await work()
-        watching.cancel()
-        best = min(best, stalls.longest_ms)
-        if best < enough_ms:
-            break
-    return best
-
-
-async def assert_loop_is_free(work: Callable[[], Awaitable[None]]) -> None:
+async def assert_loop_is_free(work: Callable[[], Awaitable[None]], most: float = 0.1) -> None:
     """`work` waits most of its time for somebody else, and the event loop goes on all the while.
 
     Measured as a share of its time, since a busy machine draws out both. Work that blocks the loop blocks it for all
-    of its time; a moment in which the process got no turn is shorter, and does not come twenty times.
+    of its time; a moment in which the process got no turn is shorter, and does not come twenty times. `most` is the
+    largest share of its time for which the loop may stand still.
     """
     shares = []
     for _ in range(20):
@@ -40,7 +23,7 @@ async def assert_loop_is_free(work: Callable[[], Awaitable[None]]) -> None:
         watching.cancel()
         assert took_ms > 50, "too quick to tell"
         shares.append(stalls.longest_ms / took_ms)
-        if shares[-1] < 0.1:
+        if shares[-1] < most:
             return
     raise AssertionError(f"the event loop stood still for these shares of the time: {shares}")
 

@@ -49,8 +49,9 @@ class Connection(HttpToolsProtocol):
         self.body_bytes = 0
         self._stage = _IDLE
         self._count = 0  # requests received completely
-        self._fed = 0  # bytes of this head, without the call in which the last request ended
+        self._fed = 0  # bytes of this head, as far as it is known where in a call it began
         self._call = 0  # the size of the latest call
+        self._body_before = -1  # bytes of the body before that call; -1 if it did not begin in a body
         self._before = 0  # the size of the call in which the last request ended
         self._quiet = 0  # bytes since the body last grew
         self._is_over = False
@@ -143,7 +144,11 @@ class Connection(HttpToolsProtocol):
         elif self._stage is _BODY:
             self._quiet += size
             self._call = size
+            self._body_before = self.body_bytes
             super().data_received(data)
+            self._body_before = -1
+            if self._stage is not _BODY and self._fed > MAX_HEAD_BYTES:
+                self.refuse(431, _TOO_LARGE)
             # Trailers and the size lines of chunks are discarded, but neither may go on for ever.
             if self._stage is _BODY and (self._quiet > MAX_HEAD_BYTES or len(self.headers) > MAX_FIELDS):
                 self.refuse(431, f"what follows a body may have {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields")
@@ -251,9 +256,12 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._stage = _IDLE
         self._count += 1
-        self._fed = 0
         self._before = self._call
         cycle = self.cycle
+        self._fed = 0
+        if self._body_before >= 0 and not any(name == b"transfer-encoding" for name, _ in cycle.scope["headers"]):
+            self._fed = self._call - (self.body_bytes - self._body_before)  # what is left is of the next head
+        self._body_before = -1
         if not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
