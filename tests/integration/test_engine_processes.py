@@ -47,6 +47,7 @@ UNSTOPPABLE = {
 LONG = f"SELECT 1 IN ({'1,' * 30_000}1)"
 CLOSE = {"type": "close"}
 QUERY_S = 0.5
+PATIENT = EngineLimits(stream_idle_s=60.0)  # a busy machine takes long for what comes between two calls
 
 
 @pytest.fixture
@@ -425,7 +426,7 @@ async def test_one_engine_after_the_other_is_held_up_and_all_others_go_on(tmp_pa
 
 
 async def test_what_an_engine_still_ends_is_not_lost_when_the_next_ones_have_to_go(tmp_path: Path) -> None:
-    async with served_by_engines(tmp_path, engines=1, query_timeout_s=QUERY_S) as running:
+    async with served_by_engines(tmp_path, engines=1, query_timeout_s=QUERY_S, engine_limits=PATIENT) as running:
         hostile = [await running.database(f"h-{number}") for number in range(3)]
         bystander = await running.database("t-1")
         await bystander.run("create table t(a)")
@@ -486,7 +487,7 @@ async def test_a_call_whose_sql_is_still_being_read_is_not_lost_either(tmp_path:
 
 
 async def test_short_transactions_go_on_while_their_engine_leaves(tmp_path: Path) -> None:
-    async with served_by_engines(tmp_path, engines=1, query_timeout_s=QUERY_S) as running:
+    async with served_by_engines(tmp_path, engines=1, query_timeout_s=QUERY_S, engine_limits=PATIENT) as running:
         hostile = [await running.database(f"h-{number}") for number in range(2)]
         bystanders = [await running.database(f"t-{number}") for number in range(4)]
         is_over = asyncio.Event()
