@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from bench import (
     against,
     driver,
+    engines,
     gateway,
     hostile,
     hot_paths,
@@ -36,6 +37,7 @@ SUITES = {
     "provisioning_sqld": provisioning_sqld,
     "driver": driver,
     "gateway": gateway,
+    "engines": engines,
     "tenants": tenants,
     "rollouts": rollouts,
     "start_up": start_up,

@@ -39,7 +39,7 @@ _WITH_ROWS = (
 )
 # The number of tenants, each with a database of its own, and of connections that share them.
 _TENANTS, _CONNECTIONS = 200, 16
-_STATEMENTS = {
+STATEMENTS = {
     "select 1": "SELECT 1",
     "50 rows": "SELECT id, name FROM decks ORDER BY id LIMIT 50",
     "insert": f"INSERT OR REPLACE INTO decks VALUES ({_DECK})",
@@ -59,7 +59,7 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
+class Side:
     """One of the two services, and what is sent to it."""
 
     service: MeasuredService
@@ -83,7 +83,7 @@ async def run(revision: str, names: list[str], effort: Effort) -> AsyncIterator[
                     continue
                 with _running(Path(folder) / kind, tree, variables) as (new, old):
                     for side in (new, old):
-                        await _prepare(side, kind)
+                        await prepare(side, kind)
                     if any(case.startswith(_MANY) for case in wanted):
                         note(f"signing {_TENANTS} people up, twice")
                         for side in (new, old):
@@ -96,24 +96,24 @@ async def run(revision: str, names: list[str], effort: Effort) -> AsyncIterator[
 
 def _cases(kind: str) -> list[str]:
     control = ["get-session, cookie", "get-session, bearer", "registry pull, 200", "registry pull, 304"]
-    gateway = [f"gateway on {kind}, {label}" for label in _STATEMENTS]
-    many = [f"{_MANY} on {kind}, {label}" for label in _STATEMENTS]
+    gateway = [f"gateway on {kind}, {label}" for label in STATEMENTS]
+    many = [f"{_MANY} on {kind}, {label}" for label in STATEMENTS]
     return gateway if kind == "sqld" else [*control, *gateway, *many]
 
 
 @contextlib.contextmanager
-def _running(folder: Path, tree: Path, variables: dict[str, str]) -> Iterator[tuple[_Side, _Side]]:
+def _running(folder: Path, tree: Path, variables: dict[str, str]) -> Iterator[tuple[Side, Side]]:
     variables = {"RATE_LIMITS": "off", "TENANT_TOKEN_TTL_S": "86400", **variables}
     new = MeasuredService(folder / "new", **variables)
     old = MeasuredService(folder / "old", **variables, **source_of(tree))
     try:
-        yield _Side(new.start()), _Side(old.start())
+        yield Side(new.start()), Side(old.start())
     finally:
         new.stop()
         old.stop()
 
 
-async def _prepare(side: _Side, kind: str) -> None:
+async def prepare(side: Side, kind: str) -> None:
     async with httpx.AsyncClient(base_url=side.service.url, timeout=30) as http:
         person = {"name": "Bench", "email": "bench@example.com", "password": "correct-horse-1"}
         reply = (await http.post("/api/auth/sign-up/email", json=person)).raise_for_status()
@@ -132,7 +132,7 @@ async def _prepare(side: _Side, kind: str) -> None:
     )
     path = "/" + database["url"].split("/", 3)[3] + "v3/pipeline"
     authorization = f"Bearer {database['access_token']}"
-    for label, sql in _STATEMENTS.items():
+    for label, sql in STATEMENTS.items():
         request = post(path, _pipeline(sql), authorization=authorization)
         side.requests[f"gateway on {kind}, {label}"] = (request, "200")
     async with httpx.AsyncClient(base_url=side.service.url, timeout=30) as http:
@@ -140,7 +140,7 @@ async def _prepare(side: _Side, kind: str) -> None:
         assert reply.json()["results"][0]["type"] == "ok", reply.text
 
 
-async def _prepare_many(side: _Side, kind: str) -> None:
+async def _prepare_many(side: Side, kind: str) -> None:
     """A database for each of many people, with rows in it."""
     async with httpx.AsyncClient(base_url=side.service.url, timeout=60) as http:
         heads = []
@@ -154,7 +154,7 @@ async def _prepare_many(side: _Side, kind: str) -> None:
             filled = await http.post(path, content=_pipeline(_WITH_ROWS), headers={"Authorization": authorization})
             assert filled.json()["results"][0]["type"] == "ok", filled.text
             heads.append((path, authorization))
-    for label, sql in _STATEMENTS.items():
+    for label, sql in STATEMENTS.items():
         requests = [post(path, _pipeline(sql), authorization=authorization) for path, authorization in heads]
         side.requests[f"{_MANY} on {kind}, {label}"] = (requests, "200")
 
@@ -180,7 +180,7 @@ class _Turn:
     p99_ms: float
 
 
-async def _turn(side: _Side, case: str, seconds: float) -> _Turn:
+async def _turn(side: Side, case: str, seconds: float) -> _Turn:
     request, status = side.requests[case]
     connections = 4 if case.startswith("gateway on") else _CONNECTIONS
     before_s = cpu_seconds(side.service.process_id)
@@ -190,7 +190,7 @@ async def _turn(side: _Side, case: str, seconds: float) -> _Turn:
     return _Turn(load.per_second, spent_s * 1000 / load.requests, load.p99_ms)
 
 
-async def _compare(case: str, new: _Side, old: _Side, revision: str, effort: Effort) -> list[Finding]:
+async def _compare(case: str, new: Side, old: Side, revision: str, effort: Effort) -> list[Finding]:
     for side in (new, old):
         await _turn(side, case, min(effort.seconds, 0.5))  # files are open and code is warm from here on
     turns: list[tuple[_Turn, _Turn]] = []
